@@ -1,0 +1,272 @@
+//! The table of `crates/README.md`, checked against what cargo and the sources say.
+
+use cairn_tidy::{shipped_code, sources, workspace_root};
+use cargo_metadata::{DependencyKind, MetadataCommand};
+use std::collections::BTreeSet;
+
+/// Crate, the crates of this workspace it may depend on, and outside crates it must never name.
+const TABLE: &[(&str, &[&str], &[&str])] = &[
+    ("wire", &[], &["automerge", "tokio", "sled", "quinn"]),
+    ("keys", &["wire"], &["automerge", "tokio", "sled", "quinn"]),
+    (
+        "replica",
+        &["wire", "keys"],
+        &["automerge", "tokio", "sled", "quinn", "rand", "getrandom"],
+    ),
+    (
+        "store",
+        &["wire", "keys", "replica"],
+        &["automerge", "tokio", "quinn"],
+    ),
+    (
+        "documents",
+        &["wire", "keys"],
+        &["tokio", "sled", "quinn", "rand", "getrandom"],
+    ),
+    (
+        "records",
+        &["wire", "documents"],
+        &["tokio", "sled", "quinn", "rand", "getrandom"],
+    ),
+    (
+        "exchange",
+        &["wire", "documents", "records"],
+        &["tokio", "sled", "quinn"],
+    ),
+    (
+        "member",
+        &["wire", "keys", "replica", "documents", "records", "store"],
+        &["tokio", "sled", "quinn"],
+    ),
+    (
+        "transport",
+        &["wire", "keys", "replica", "store"],
+        &["automerge", "sled"],
+    ),
+    (
+        "device",
+        &[
+            "wire",
+            "keys",
+            "replica",
+            "documents",
+            "records",
+            "store",
+            "member",
+            "transport",
+        ],
+        &["sled", "quinn"],
+    ),
+    (
+        "centre",
+        &[
+            "wire",
+            "keys",
+            "replica",
+            "documents",
+            "records",
+            "exchange",
+            "store",
+            "member",
+        ],
+        &["sled", "quinn"],
+    ),
+    (
+        "relay",
+        &[
+            "wire",
+            "keys",
+            "replica",
+            "store",
+            "transport",
+            "member",
+            "centre",
+        ],
+        &["automerge", "sled", "quinn"],
+    ),
+    (
+        "cli",
+        &["wire", "device", "exchange", "relay"],
+        &["automerge", "sled", "quinn"],
+    ),
+];
+
+#[test]
+fn crates_depend_only_on_what_the_table_allows() {
+    let metadata = MetadataCommand::new()
+        .manifest_path(workspace_root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo metadata runs");
+    let mut seen = BTreeSet::new();
+    for package in &metadata.packages {
+        let folder = package
+            .manifest_path
+            .parent()
+            .expect("a manifest lies in a folder");
+        let crates = workspace_root().join("crates");
+        if !folder.starts_with(crates.to_str().expect("the root is UTF-8")) {
+            continue;
+        }
+        let name = folder.file_name().expect("a crate's folder has a name");
+        assert_eq!(package.name.as_str(), format!("cairn-{name}"), "package of {folder}");
+        let (_, allowed, never) = TABLE
+            .iter()
+            .find(|(row, _, _)| *row == name)
+            .unwrap_or_else(|| panic!("crates/{name} is not in the table of crates/README.md"));
+        seen.insert(name.to_owned());
+        for dependency in &package.dependencies {
+            if dependency.kind != DependencyKind::Normal {
+                continue;
+            }
+            if let Some(inner) = dependency.name.strip_prefix("cairn-") {
+                assert!(
+                    allowed.contains(&inner),
+                    "crates/{name} may not depend on crates/{inner}"
+                );
+            }
+            assert!(
+                !never.contains(&dependency.name.as_str()),
+                "crates/{name} must never know {}",
+                dependency.name
+            );
+        }
+    }
+    for (name, _, _) in TABLE {
+        assert!(seen.contains(*name), "crates/{name} is in the table but not in the tree");
+    }
+}
+
+#[test]
+fn the_replica_is_a_pure_machine() {
+    const ABSENT: &[&str] = &[
+        "Instant::now",
+        "SystemTime",
+        "std::time::Instant",
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "std::io",
+        "std::env",
+        "async ",
+        ".await",
+        "thread_rng",
+        "getrandom",
+        "OsRng",
+        "println!",
+        "HashMap",
+        "HashSet",
+    ];
+    for (path, text) in sources(&workspace_root().join("crates/replica/src")) {
+        let code = shipped_code(&text);
+        for word in ABSENT {
+            assert!(!code.contains(word), "{} contains {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn each_fragile_library_is_named_in_one_place() {
+    let allowed: &[(&str, &str)] = &[
+        ("bincode::", "crates/wire/src/codec.rs"),
+        ("sled::", "crates/store/src/sled_index.rs"),
+    ];
+    let root = workspace_root();
+    for (path, text) in sources(&root.join("crates")) {
+        let place = path
+            .strip_prefix(&root)
+            .expect("sources lie below the root")
+            .to_string_lossy()
+            .replace('\\', "/");
+        let code = shipped_code(&text);
+        for (word, only) in allowed {
+            assert!(
+                !code.contains(word) || place == *only,
+                "{place} names {word}, which belongs to {only} alone"
+            );
+        }
+    }
+}
+
+#[test]
+fn core_crates_take_time_and_randomness_as_arguments() {
+    for name in ["wire", "keys", "documents", "records", "exchange", "store", "member"] {
+        for (path, text) in sources(&workspace_root().join("crates").join(name).join("src")) {
+            let code = shipped_code(&text);
+            for word in ["SystemTime::now", "getrandom::", "OsRng", "thread_rng"] {
+                assert!(!code.contains(word), "{} contains {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_tree_has_the_shape_it_says() {
+    let root = workspace_root();
+    let allowed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "crates",
+        "proto",
+        "tests",
+        "deploy",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "target",
+    ];
+    for entry in std::fs::read_dir(&root).expect("the root is readable") {
+        let name = entry.expect("the root is readable").file_name();
+        let name = name.to_string_lossy();
+        assert!(
+            name.starts_with('.') || allowed.contains(&name.as_ref()),
+            "{name} does not belong at the top level"
+        );
+    }
+    for page in [
+        "README.md",
+        "CHANGELOG.md",
+        "crates/README.md",
+        "proto/README.md",
+        "tests/README.md",
+        "deploy/README.md",
+        "tests/run",
+        ".ci/run",
+    ] {
+        assert!(root.join(page).exists(), "{page} is missing");
+    }
+}
+
+#[test]
+fn every_crate_is_in_the_architecture_page() {
+    let page = std::fs::read_to_string(workspace_root().join("crates/README.md"))
+        .expect("crates/README.md is there");
+    for (name, _, _) in TABLE {
+        assert!(page.contains(&format!("`{name}`")), "crates/README.md does not speak of `{name}`");
+    }
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let root = workspace_root();
+    let pages = [
+        "README.md",
+        "crates/README.md",
+        "proto/README.md",
+        "tests/README.md",
+        "deploy/README.md",
+    ];
+    for page in pages {
+        let text = std::fs::read_to_string(root.join(page)).expect("the page is there");
+        let folder = root.join(page).parent().expect("a page lies in a folder").to_path_buf();
+        for part in text.split("](").skip(1) {
+            let target = part.split(')').next().unwrap_or_default();
+            let target = target.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            assert!(folder.join(target).exists(), "{page} links to {target}, which is not there");
+        }
+    }
+}
