@@ -15,6 +15,18 @@ pub const CHANGE_BYTES_MAX: usize = 48 * 1024;
 pub const CHANGE_DEPENDENCIES_MAX: usize = 64;
 /// Operations in one change.
 pub const CHANGE_OPERATIONS_MAX: usize = 48 * 1024;
+/// A key in a change, in bytes of UTF-8.
+pub const CHANGE_KEY_BYTES_MAX: usize = 255;
+/// All keys of a change together, each counted for every operation that has it.
+pub const CHANGE_KEYS_BYTES_MAX: usize = 1024 * 1024;
+/// How deep objects may lie within one another; those in the root lie at 1.
+pub const OBJECT_DEPTH_MAX: u8 = 8;
+/// Changes of one author in one scope that may wait for their dependencies.
+pub const WAITING_CHANGES_MAX: u64 = 16 * 1024;
+/// The same in bytes.
+pub const WAITING_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Entries that are remembered for one change.
+pub const PROVENANCES_MAX: usize = 256;
 /// A batch when inflated.
 pub const BATCH_RAW_BYTES_MAX: usize = 512 * 1024;
 /// Changes in one batch.
@@ -55,3 +67,60 @@ pub const RECEIPTS_FRAME_BYTES_MAX: usize = 48 * 1024;
 pub const NAME_BYTES_MAX: usize = 128;
 /// The longest time between durable writes of a session's entries.
 pub const GROUP_COMMIT_MS_MAX: u64 = 50;
+/// Vertices of one perimeter, all its rings together.
+pub const PERIMETER_VERTICES_MAX: usize = 4_000;
+/// Rings of one perimeter, holes included.
+pub const PERIMETER_RINGS_MAX: usize = 256;
+/// How far a perimeter may reach in latitude or longitude, in 1e-7 degrees (5°).
+pub const PERIMETER_EXTENT_E7_MAX: i64 = 50_000_000;
+/// A circle round a position, where no boundary was surveyed.
+pub const CIRCLE_RADIUS_M_MAX: u32 = 50_000;
+/// One-line texts: names, numbers, models.
+pub const LINE_BYTES_MAX: usize = 1024;
+/// A free text as one edit writes it.
+pub const TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Reason of a decision or a proposal.
+pub const REASON_BYTES_MAX: usize = 4 * 1024;
+/// Changes that one decision may name.
+pub const CONSIDERED_MAX: usize = 512;
+/// Ticks that one change may take back in one field.
+pub const WITHDRAWN_MAX: usize = 512;
+/// One assertion, encoded.
+pub const ASSERTION_BYTES_MAX: usize = 44 * 1024;
+
+/// QUIC: bytes on the way on one connection.
+pub const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// QUIC: bytes on the way on one stream.
+pub const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
+/// QUIC: bytes of one connection that we hold because the peer has not yet confirmed them.
+pub const SEND_WINDOW_BYTES: u32 = 1024 * 1024;
+/// QUIC: bidirectional streams a peer may open; unidirectional ones none.
+pub const STREAMS_MAX: u32 = 8;
+/// QUIC: connection attempts that wait to be accepted.
+pub const INCOMING_MAX: usize = 1024;
+/// QUIC: bytes kept of one connection attempt before it is accepted.
+pub const INCOMING_BYTES_MAX: u64 = 64 * 1024;
+/// QUIC: bytes kept of all connection attempts before they are accepted.
+pub const INCOMING_BYTES_TOTAL_MAX: u64 = 16 * 1024 * 1024;
+/// Sessions that one replica runs at a time; more are told to come back.
+pub const SESSIONS_MAX: usize = 4096;
+/// Sessions that one peer may have at a time: a dead connection beside its successor, and clones.
+pub const SESSIONS_PER_PEER_MAX: usize = 4;
+/// Bytes that wait for one peer to read before nothing more is taken from it.
+pub const SESSION_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of an authority's log and grants that a device takes in while it enrols.
+pub const ENROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Why a member was revoked, in bytes of UTF-8.
+pub const REVOCATION_REASON_BYTES_MAX: usize = 256;
+/// Scopes that one member or one joining code may name.
+pub const MEMBER_SCOPES_MAX: usize = SCOPES_SHARED_MAX;
+/// A joining code as text, before anything of it is read.
+pub const CODE_TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Addresses of relays in a joining code.
+pub const CODE_ADDRESSES_MAX: usize = 8;
+/// One address (`host:port`) in a joining code: the longest host name and a port.
+pub const CODE_ADDRESS_BYTES_MAX: usize = 255;
+/// A record of an issued code, kept beside the authority.
+pub const ISSUED_CODE_BYTES_MAX: usize = 8 * 1024;
+/// A request to be enrolled.
+pub const ENROLMENT_REQUEST_BYTES_MAX: usize = 512;
