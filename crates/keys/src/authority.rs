@@ -75,6 +75,12 @@ impl fmt::Debug for AuthorityEntryId {
     }
 }
 
+/// What a replica that holds nothing of the authority's log names as its head.
+pub const NO_AUTHORITY: AuthorityRef = AuthorityRef {
+    height: 0,
+    id: [0; 8],
+};
+
 /// The secret of an authority, or a recovery secret, which is kept offline.
 #[derive(Clone)]
 pub struct AuthoritySecret(SigningKey);
@@ -331,8 +337,8 @@ impl AuthorityLog {
         self.membership.programme()
     }
 
-    /// The newest entry that is held, as headers name it. Of a log without entries that is entry 0
-    /// too, which its programme's id names.
+    /// The newest entry that is held, as headers and peers name it; [`NO_AUTHORITY`] for a log
+    /// without entries.
     #[must_use]
     pub fn head(&self) -> AuthorityRef {
         self.membership.head()
@@ -371,6 +377,19 @@ impl AuthorityLog {
             })
             .count();
         &rest[..count.max(1).min(rest.len())]
+    }
+
+    /// What to send to a peer that says `head` of its own log, `max_bytes` together at most: what
+    /// follows its head; from our entry at its height on if it holds another one there, so that it
+    /// sees the fork.
+    #[must_use]
+    pub fn entries_after(&self, head: AuthorityRef, max_bytes: usize) -> &[Arc<[u8]>] {
+        let from = if self.membership.knows(head) {
+            head.height.saturating_add(1)
+        } else {
+            head.height
+        };
+        self.entries_from(from, max_bytes)
     }
 
     /// What the log means.

@@ -151,7 +151,7 @@ pub enum CodeError {
     Character(usize),
     /// It ends early.
     #[error(
-        "the joining code is cut off: {got} of {expected} characters are here. Copy it whole, to its end"
+        "the joining code is cut off, or mistyped near its beginning: {got} of {expected} characters are here. Copy it whole, to its end"
     )]
     CutOff {
         /// Characters that are here.
@@ -160,7 +160,9 @@ pub enum CodeError {
         expected: usize,
     },
     /// There is more than a code.
-    #[error("the joining code is followed by {0} characters that do not belong to it. Remove them")]
+    #[error(
+        "the joining code has {0} characters too many, or is mistyped near its beginning. Copy it alone"
+    )]
     TooLong(usize),
     /// A character is another one, or missing and doubled.
     #[error(

@@ -29,7 +29,7 @@ use hpke::rand_core::{TryCryptoRng, TryRng};
 use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use std::convert::Infallible;
 use std::fmt;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Length of a grant.
 pub const GRANT_BYTES: usize = HEADER_BYTES + ENCAPSULATED_BYTES + CIPHERTEXT_BYTES;
@@ -257,7 +257,15 @@ impl Replay {
         for part in parts {
             hasher.update(part);
         }
-        Self(hasher.finalize_xof())
+        let reader = hasher.finalize_xof();
+        hasher.zeroize();
+        Self(reader)
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

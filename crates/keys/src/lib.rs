@@ -35,7 +35,7 @@ pub mod sealing;
 
 pub use authority::{
     Access, Appended, AuthorityEntryId, AuthorityError, AuthorityKey, AuthorityLog,
-    AuthoritySecret, Body, Leaf, MemberSet, Role, SignError,
+    AuthoritySecret, Body, Leaf, MemberSet, NO_AUTHORITY, Role, SignError,
 };
 pub use canonical::Malformed;
 pub use device::{DevicePublic, DeviceSecret, Domain, seal_entry, verify_entry};

@@ -27,7 +27,9 @@
 //!
 //! An answer changes only when the authority's log or the author's log grows.
 
-use crate::authority::{Access, AuthorityEntry, AuthorityEntryId, Body, Leaf, MemberSet, Role};
+use crate::authority::{
+    Access, AuthorityEntry, AuthorityEntryId, Body, Leaf, MemberSet, NO_AUTHORITY, Role,
+};
 use crate::device::DevicePublic;
 use crate::enrolment::CodeId;
 use crate::name::{NameError, SealedName, Subject};
@@ -191,13 +193,12 @@ impl Membership {
         self.0.programme
     }
 
-    /// The newest authority entry that is in it. Before any is, entry 0, which the programme's id
-    /// names.
+    /// The newest authority entry that is in it; [`NO_AUTHORITY`] before any is.
     #[must_use]
     pub fn head(&self) -> AuthorityRef {
         match self.0.ids.last() {
             Some(id) => id.at(self.0.ids.len() as u64 - 1),
-            None => AuthorityEntryId(self.0.programme.0).at(0),
+            None => NO_AUTHORITY,
         }
     }
 

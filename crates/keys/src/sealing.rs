@@ -329,7 +329,7 @@ impl Keyring {
         let mut reader = Reader::new(body);
         reader.version(KEYRING_VERSION)?;
         let keys = reader.rest();
-        if keys.len() % SCOPE_KEY_BYTES != 0 {
+        if !keys.len().is_multiple_of(SCOPE_KEY_BYTES) {
             return Err(Malformed::Truncated);
         }
         let mut ring = Self::new();
