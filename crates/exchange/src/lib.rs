@@ -1,1 +1,17 @@
+//! Files in and out: what other systems give becomes records, and records become files they can read.
 //!
+//! Promises: a file of any size is read with one feature in memory; a damaged one gives its rows
+//! up to the damage and then says where that is; no coordinate is taken under a reference system
+//! other than WGS 84; every row that is not taken is named by its number, with a reason and with
+//! what to do. What is written is the same bytes for the same records.
+//!
+//! It never touches disk, network or clock itself: it reads from and writes to what it is given.
+
+mod fault;
+mod geojson;
+mod scan;
+
+pub use fault::{BadFile, BadRequest, FileFault, Refusal, Warning};
+pub use geojson::{
+    Feature, FeatureRow, GeoJsonReader, GeoJsonWriter, Geometry, Outline, WriteError,
+};

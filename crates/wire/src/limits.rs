@@ -124,3 +124,13 @@ pub const CODE_ADDRESS_BYTES_MAX: usize = 255;
 pub const ISSUED_CODE_BYTES_MAX: usize = 8 * 1024;
 /// A request to be enrolled.
 pub const ENROLMENT_REQUEST_BYTES_MAX: usize = 512;
+/// One feature of an imported file, as text.
+pub const EXCHANGE_FEATURE_BYTES_MAX: usize = 1024 * 1024;
+/// Properties of one imported feature.
+pub const EXCHANGE_PROPERTIES_MAX: usize = 512;
+/// Properties of one imported feature, names and values together, in bytes of UTF-8.
+pub const EXCHANGE_PROPERTIES_BYTES_MAX: usize = 48 * 1024;
+/// Id of an imported feature, in bytes of UTF-8.
+pub const EXCHANGE_NAME_BYTES_MAX: usize = 1024;
+/// Rows and warnings that an import's report lists one by one; the rest is counted.
+pub const EXCHANGE_REPORT_ROWS_MAX: usize = 100_000;

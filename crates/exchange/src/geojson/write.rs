@@ -1,0 +1,208 @@
+//! Features as GeoJSON, one a line, the same bytes for the same records.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use cairn_records::geometry::{Position, Ring, Shape, UNITS_PER_DEGREE};
+use serde_json::Value;
+
+use super::feature::Geometry;
+
+/// Writes a FeatureCollection, feature by feature, in ascending order of ids.
+///
+/// Coordinates are printed from whole units of 1e-7 degree, without a detour through floating
+/// point, and rings as they were drawn, so that reading them gives the same record.
+pub struct GeoJsonWriter<W> {
+    out: W,
+    last: Option<String>,
+    line: String,
+}
+
+/// Why a feature was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The disk or the pipe failed.
+    #[error("the file could not be written: {0}")]
+    Io(#[from] io::Error),
+    /// The caller's fault: ids must ascend, so that equal stores give equal bytes.
+    #[error("features must be written in ascending order of their ids")]
+    Order,
+}
+
+impl<W: Write> GeoJsonWriter<W> {
+    /// Begins a file.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    pub fn new(mut out: W) -> Result<Self, WriteError> {
+        out.write_all(b"{\"type\":\"FeatureCollection\",\"features\":[")?;
+        Ok(Self {
+            out,
+            last: None,
+            line: String::new(),
+        })
+    }
+
+    /// Writes one feature.
+    ///
+    /// # Errors
+    ///
+    /// Where its id does not come after the one before, or the file cannot be written.
+    pub fn write(
+        &mut self,
+        id: &str,
+        geometry: Option<&Geometry>,
+        properties: &BTreeMap<String, Value>,
+    ) -> Result<(), WriteError> {
+        if self.last.as_deref().is_some_and(|last| last >= id) {
+            return Err(WriteError::Order);
+        }
+        self.line.clear();
+        self.line
+            .push_str(if self.last.is_some() { ",\n" } else { "\n" });
+        self.line.push_str("{\"type\":\"Feature\",\"id\":");
+        self.line.push_str(&Value::from(id).to_string());
+        self.line.push_str(",\"geometry\":");
+        geometry_text(geometry, &mut self.line);
+        self.line.push_str(",\"properties\":{");
+        for (index, (name, value)) in properties.iter().enumerate() {
+            if index > 0 {
+                self.line.push(',');
+            }
+            self.line.push_str(&Value::from(name.as_str()).to_string());
+            self.line.push(':');
+            self.line.push_str(&value.to_string());
+        }
+        self.line.push_str("}}");
+        self.out.write_all(self.line.as_bytes())?;
+        self.last = Some(id.to_owned());
+        Ok(())
+    }
+
+    /// Ends the file. It is not yet flushed to disk: that is the owner's business.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    pub fn finish(mut self) -> Result<W, WriteError> {
+        self.out.write_all(b"\n]}\n")?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}
+
+/// The `geometry` member's value.
+pub(crate) fn geometry_text(geometry: Option<&Geometry>, text: &mut String) {
+    match geometry {
+        None => text.push_str("null"),
+        Some(Geometry::Position(position)) => {
+            text.push_str("{\"type\":\"Point\",\"coordinates\":");
+            position_text(*position, text);
+            text.push('}');
+        }
+        Some(Geometry::Area(shape)) => area_text(shape, text),
+    }
+}
+
+fn area_text(shape: &Shape, text: &mut String) {
+    let polygons = shape.polygons();
+    let single = polygons.len() == 1;
+    text.push_str(if single {
+        "{\"type\":\"Polygon\",\"coordinates\":"
+    } else {
+        "{\"type\":\"MultiPolygon\",\"coordinates\":["
+    });
+    for (index, polygon) in polygons.iter().enumerate() {
+        text.push_str(if index > 0 { ",[" } else { "[" });
+        ring_text(&polygon.outer, text);
+        for hole in &polygon.holes {
+            text.push(',');
+            ring_text(hole, text);
+        }
+        text.push(']');
+    }
+    text.push_str(if single { "}" } else { "]}" });
+}
+
+fn ring_text(ring: &Ring, text: &mut String) {
+    text.push('[');
+    for (index, corner) in ring
+        .corners()
+        .iter()
+        .chain(ring.corners().first())
+        .enumerate()
+    {
+        if index > 0 {
+            text.push(',');
+        }
+        position_text(*corner, text);
+    }
+    text.push(']');
+}
+
+fn position_text(position: Position, text: &mut String) {
+    text.push('[');
+    degrees_text(position.lon_e7, text);
+    text.push(',');
+    degrees_text(position.lat_e7, text);
+    text.push(']');
+}
+
+/// Exact decimal degrees, without trailing zeros but for the first place.
+fn degrees_text(e7: i32, text: &mut String) {
+    const UNITS: u32 = UNITS_PER_DEGREE as u32;
+    if e7 < 0 {
+        text.push('-');
+    }
+    let units = e7.unsigned_abs();
+    let fraction = format!("{:07}", units % UNITS);
+    let places = fraction.trim_end_matches('0').len().max(1);
+    text.push_str(&(units / UNITS).to_string());
+    text.push('.');
+    text.push_str(fraction.get(..places).unwrap_or("0"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn degrees_are_exact() {
+        for (e7, expected) in [
+            (0, "0.0"),
+            (-1, "-0.0000001"),
+            (170_166_558, "17.0166558"),
+            (-1_800_000_000, "-180.0"),
+            (451_200_000, "45.12"),
+            (i32::MIN, "-214.7483648"),
+        ] {
+            let mut text = String::new();
+            degrees_text(e7, &mut text);
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn ids_must_ascend() {
+        let mut writer = GeoJsonWriter::new(Vec::new()).unwrap();
+        let none = BTreeMap::new();
+        writer.write("b", None, &none).unwrap();
+        assert!(matches!(
+            writer.write("b", None, &none),
+            Err(WriteError::Order)
+        ));
+        assert!(matches!(
+            writer.write("a", None, &none),
+            Err(WriteError::Order)
+        ));
+        let bytes = writer.finish().unwrap();
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            "{\"type\":\"FeatureCollection\",\"features\":[\n\
+             {\"type\":\"Feature\",\"id\":\"b\",\"geometry\":null,\"properties\":{}}\n]}\n"
+        );
+    }
+}
