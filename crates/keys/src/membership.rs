@@ -558,9 +558,6 @@ impl State {
     fn set_policy(&mut self, height: u64, policy: bool, leaves: &[(DeviceKey, Leaf)]) {
         let before = self.policy_at(height);
         self.policies.push((height, policy));
-        if before == policy {
-            return;
-        }
         for (key, device) in &mut self.devices {
             let rights = device.rights();
             let lost = rights.lost(Right::Decide, before, rights, policy);

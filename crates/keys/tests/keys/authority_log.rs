@@ -164,6 +164,19 @@ fn the_recovery_key_replaces_the_authority() {
         programme.log.sign(&programme.authority, &body),
         Err(SignError::NotAuthority)
     );
+    // What the old key signs where it no longer signs is no fork, and where it still did is one.
+    let kind = [&[7][..], &device(1).device().0, &[0, 0]].concat();
+    let height = programme.log.head().height;
+    let late = signed_by(0xa1, &programme.log, height + 1, &kind);
+    assert_eq!(
+        programme.log.append_verified(&late),
+        Err(AuthorityError::Signature)
+    );
+    let beside = signed_by(0xa1, &programme.log, height, &kind);
+    assert!(matches!(
+        programme.log.append_verified(&beside),
+        Err(AuthorityError::Fork { .. })
+    ));
     programme.authority = new;
     programme.say(&body);
     let copy = replay(&programme.log, 1_000);
@@ -273,13 +286,16 @@ fn lists_have_one_form() {
     // The same list out of order, truly signed, is refused: it would be a second form.
     let at = bytes.len() - 64 - 2 * 73;
     let (first, second) = (at..at + 73, at + 73..at + 146);
-    let swapped = [&bytes[73..at], &bytes[second], &bytes[first]].concat();
     let next = programme.log.next_height();
-    let forged = signed_by(0xa1, &programme.log, next, &swapped);
-    assert_eq!(
-        programme.log.append_verified(&forged),
-        Err(AuthorityError::Malformed(Malformed::Field("leaves")))
-    );
+    for leaves in [[second, first.clone()], [first.clone(), first]] {
+        let leaves = leaves.map(|leaf| bytes[leaf].to_vec()).concat();
+        let body = [&bytes[73..at], &leaves].concat();
+        let forged = signed_by(0xa1, &programme.log, next, &body);
+        assert_eq!(
+            programme.log.append_verified(&forged),
+            Err(AuthorityError::Malformed(Malformed::Field("leaves")))
+        );
+    }
 }
 
 #[test]

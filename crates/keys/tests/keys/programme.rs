@@ -22,7 +22,12 @@ pub struct Programme {
 impl Programme {
     /// Founded, with the scopes [`NORTH`] and [`SOUTH`].
     pub fn new() -> Self {
-        let authority = AuthoritySecret::from_bytes(&[0xa1; 32]);
+        Self::found_by(0xa1)
+    }
+
+    /// The same of another authority, and so another programme.
+    pub fn found_by(seed: u8) -> Self {
+        let authority = AuthoritySecret::from_bytes(&[seed; 32]);
         let recovery = AuthoritySecret::from_bytes(&[0xa2; 32]);
         let programme_key = ScopeKey::new(ScopeId::AUTHORITY, 1, &[0xa3; 32]);
         let log = AuthorityLog::found(&authority, recovery.public(), programme_key.commitment());

@@ -10,6 +10,8 @@ use cairn_keys::{
     ScopeKey, SealedName, Subject, open_entry, seal_entry, verify_entry,
 };
 use cairn_wire::{Entry, EntryHeader, Lane, ScopeId, limits};
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use proptest::prelude::*;
 
 fn header(programme: &Programme, secret: &DeviceSecret) -> EntryHeader {
@@ -19,6 +21,40 @@ fn header(programme: &Programme, secret: &DeviceSecret) -> EntryHeader {
         .write(programme, secret, log, None, head, "")
         .header()
         .clone()
+}
+
+/// Seals as `proto/membership.md` says, but under a nonce of choice.
+fn seal_by_hand(context: &str, secret: &[u8], nonce: Option<[u8; 24]>, ad: &[u8]) -> Vec<u8> {
+    let sealing_key = blake3::derive_key(context, secret);
+    let nonce_key = blake3::derive_key("cairn 2026 sealing nonce v1", &sealing_key);
+    let nonce = nonce.unwrap_or_else(|| {
+        let hash = blake3::keyed_hash(&nonce_key, &[ad, b"a mine"].concat());
+        *hash.as_bytes().first_chunk().unwrap()
+    });
+    let payload = Payload {
+        msg: b"a mine",
+        aad: ad,
+    };
+    let sealed = XChaCha20Poly1305::new(&sealing_key.into())
+        .encrypt(&XNonce::from(nonce), payload)
+        .unwrap();
+    [&nonce[..], &sealed].concat()
+}
+
+#[test]
+fn sealing_is_what_the_protocol_says_and_another_nonce_is_refused() {
+    let key = scope_key(NORTH, 3);
+    let header = [&NORTH.0[..], &3u32.to_be_bytes(), &7u64.to_be_bytes()].concat();
+    let frame = |nonce| {
+        let context = "cairn 2026 outbox sealing v1";
+        let sealed = seal_by_hand(context, &key.to_bytes()[20..], nonce, &header);
+        [&header[..], &sealed].concat()
+    };
+    assert_eq!(frame(None), sealing::seal_outbox(&key, 7, b"a mine"));
+    assert_eq!(
+        sealing::open_outbox(&frame(Some([1; 24])), &key),
+        Err(OpenError::Refused)
+    );
 }
 
 fn nonce(sealed: &[u8]) -> &[u8] {
@@ -183,6 +219,12 @@ fn a_grant_opens_for_its_recipient_and_only_a_key_that_the_authority_announced()
     assert_eq!(grant.open(&team, programme.membership()), Ok(key.clone()));
     assert_eq!(
         grant.open(&device(8), programme.membership()),
+        Err(GrantError::OtherRecipient)
+    );
+    let elsewhere = Programme::found_by(0xb7);
+    assert_eq!(elsewhere.membership().announces(&key), Some(true));
+    assert_eq!(
+        grant.open(&team, elsewhere.membership()),
         Err(GrantError::OtherRecipient)
     );
     // Whoever has the device's public keys can seal a key to it; it must not be believed.

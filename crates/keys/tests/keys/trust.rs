@@ -370,6 +370,53 @@ fn narrowing_one_scope_leaves_the_others() {
 }
 
 #[test]
+fn narrowing_gives_no_greater_access() {
+    let mut field = Field::new(Role::Device, Access::Read);
+    field
+        .programme
+        .narrow(&field.team, &[(NORTH, Access::Decide)], &[]);
+    let membership = field.programme.membership();
+    assert_eq!(
+        membership.access_now(&field.team.device(), &NORTH),
+        Some(Access::Read)
+    );
+}
+
+#[test]
+fn a_decision_that_is_not_verified_does_not_count() {
+    let mut field = Field::new(Role::Centre, Access::Decide);
+    let written = field.write(1, field.enrolled, 3);
+    let (below, above) = (leaf(&written[0]), leaf(&written[2]));
+    field
+        .programme
+        .narrow(&field.team, &[(NORTH, Access::Write)], &[above]);
+    assert_eq!(field.all_decide(&written), [true; 3]);
+    field
+        .programme
+        .narrow(&field.team, &[(NORTH, Access::Read)], &[below]);
+    assert_eq!(field.all_verified(&written), [true, false, false]);
+    assert_eq!(field.all_decide(&written), [true, false, false]);
+}
+
+#[test]
+fn a_decision_under_an_authority_entry_that_is_not_held_does_not_count() {
+    let mut field = Field::new(Role::Device, Access::Write);
+    let same_height = AuthorityRef {
+        height: field.enrolled.height,
+        id: [9; 8],
+    };
+    let not_yet = AuthorityRef {
+        height: field.enrolled.height + 1,
+        id: field.enrolled.id,
+    };
+    for authority in [same_height, not_yet] {
+        let entries = field.write(1, authority, 1);
+        assert!(field.verified(&entries[0]));
+        assert!(!field.decides(&entries[0]));
+    }
+}
+
+#[test]
 fn narrowing_never_brings_a_revoked_member_back() {
     let mut field = Field::new(Role::Device, Access::Write);
     field.programme.revoke(&field.team, &[]);
