@@ -1,0 +1,247 @@
+//! The index in sled 0.34.7: the only file that names it.
+//!
+//! What is known of it and closed here (design.md §5): its `flush` never syncs on Linux, so
+//! [`Index::persist`] syncs its files itself; its default cache is a gigabyte; it panics on rotten
+//! bytes, so every call is fenced; its opening can hang, so it runs under a watchdog; right after a
+//! kill its lock can still be held, so opening waits a few seconds. One tree, the table's byte
+//! before every key, so that one batch writes several tables together.
+
+use super::{Index, IndexFactory, IndexWrites, OpenIndexError, Rows, Table};
+use crate::error::IndexError;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Folder of the index within the store's.
+pub const FOLDER: &str = "index";
+
+/// How a [`SledIndex`] is opened.
+#[derive(Debug, Clone)]
+pub struct SledFactory {
+    folder: PathBuf,
+    /// Memory that sled may use for its cache.
+    pub cache_bytes: u64,
+    /// How long to wait for a lock that the process before may still hold.
+    pub lock_wait: Duration,
+    /// How long an opening may take before it counts as failed.
+    pub watchdog: Duration,
+}
+
+impl SledFactory {
+    /// For the store in `store_folder`.
+    #[must_use]
+    pub fn new(store_folder: &Path) -> Self {
+        Self {
+            folder: store_folder.join(FOLDER),
+            cache_bytes: 16 * 1024 * 1024,
+            lock_wait: Duration::from_secs(5),
+            watchdog: Duration::from_secs(60),
+        }
+    }
+
+    fn set_aside(&self) -> io::Result<Option<String>> {
+        if !self.folder.exists() {
+            return Ok(None);
+        }
+        for number in 1.. {
+            let name = format!("{FOLDER}.aside-{number}");
+            let target = self.folder.with_file_name(&name);
+            if !target.exists() {
+                std::fs::rename(&self.folder, &target)?;
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl IndexFactory for SledFactory {
+    fn open(&mut self) -> Result<Box<dyn Index>, OpenIndexError> {
+        let begun = Instant::now();
+        loop {
+            match open_watched(self.clone()) {
+                Err(OpenIndexError::Locked) if begun.elapsed() < self.lock_wait => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => return Err(error),
+                Ok(index) => return Ok(Box::new(index)),
+            }
+        }
+    }
+
+    fn replace(&mut self) -> Result<(Box<dyn Index>, Option<String>), OpenIndexError> {
+        let aside = self
+            .set_aside()
+            .map_err(|error| OpenIndexError::Damaged(format!("cannot be set aside: {error}")))?;
+        Ok((self.open()?, aside))
+    }
+}
+
+/// See [`Index`].
+pub struct SledIndex {
+    db: sled::Db,
+    folder: PathBuf,
+    /// Files beside sled's log that have been synced; sled writes each once.
+    synced: BTreeSet<PathBuf>,
+}
+
+fn open_watched(options: SledFactory) -> Result<SledIndex, OpenIndexError> {
+    let watchdog = options.watchdog;
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let opened = catch_unwind(AssertUnwindSafe(|| open_unwatched(&options)))
+            .unwrap_or_else(|panic| Err(OpenIndexError::Damaged(panic_text(&*panic))));
+        // Nobody listens any more if the watchdog has barked; then the index is dropped here.
+        let _ = tell.send(opened);
+    });
+    told.recv_timeout(watchdog).unwrap_or_else(|_| {
+        Err(OpenIndexError::Damaged(format!(
+            "opening took longer than {} s",
+            watchdog.as_secs()
+        )))
+    })
+}
+
+fn open_unwatched(options: &SledFactory) -> Result<SledIndex, OpenIndexError> {
+    let opened = sled::Config::new()
+        .path(&options.folder)
+        .cache_capacity(options.cache_bytes)
+        .flush_every_ms(None)
+        .open();
+    match opened {
+        Ok(db) => Ok(SledIndex {
+            db,
+            folder: options.folder.clone(),
+            synced: BTreeSet::new(),
+        }),
+        Err(sled::Error::Io(error)) if is_lock_error(&error) => Err(OpenIndexError::Locked),
+        Err(error) => Err(OpenIndexError::Damaged(error.to_string())),
+    }
+}
+
+fn is_lock_error(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+        || error.to_string().contains("could not acquire lock")
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panic: {}", text.unwrap_or_default())
+}
+
+fn fenced<R>(doing: &'static str, call: impl FnOnce() -> sled::Result<R>) -> Result<R, IndexError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(IndexError {
+            doing,
+            why: error.to_string(),
+        }),
+        Err(panic) => Err(IndexError {
+            doing,
+            why: panic_text(&*panic),
+        }),
+    }
+}
+
+fn full_key(table: Table, key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + key.len());
+    out.push(table as u8);
+    out.extend_from_slice(key);
+    out
+}
+
+fn row((key, value): (sled::IVec, sled::IVec)) -> (Vec<u8>, Vec<u8>) {
+    (key.get(1..).unwrap_or_default().to_vec(), value.to_vec())
+}
+
+impl Index for SledIndex {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        let found = fenced("reading", || self.db.get(full_key(table, key)))?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Rows, IndexError> {
+        let start = from.filter(|from| *from > prefix).unwrap_or(prefix);
+        let prefix = full_key(table, prefix);
+        fenced("scanning", || {
+            let mut rows = Vec::new();
+            for found in self.db.range(full_key(table, start)..) {
+                let found = found?;
+                if rows.len() >= limit || !found.0.starts_with(&prefix) {
+                    break;
+                }
+                rows.push(row(found));
+            }
+            Ok(rows)
+        })
+    }
+
+    fn last(&self, table: Table, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, IndexError> {
+        let prefix = full_key(table, prefix);
+        let found = fenced("scanning", || {
+            self.db.scan_prefix(&prefix).next_back().transpose()
+        })?;
+        Ok(found.map(row))
+    }
+
+    fn apply(&mut self, writes: IndexWrites) -> Result<(), IndexError> {
+        let mut batch = sled::Batch::default();
+        for ((table, key), value) in writes.writes {
+            let key = full_key(table, &key);
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        fenced("writing", || self.db.apply_batch(batch))
+    }
+
+    fn persist(&mut self) -> Result<(), IndexError> {
+        fenced("flushing", || self.db.flush())?;
+        self.sync_files().map_err(|error| IndexError {
+            doing: "syncing",
+            why: error.to_string(),
+        })
+    }
+}
+
+impl SledIndex {
+    /// Large pages first (each in a file of its own), then the log that points to them.
+    fn sync_files(&mut self) -> io::Result<()> {
+        let blobs = self.folder.join("blobs");
+        let mut present = BTreeSet::new();
+        let mut grew = false;
+        for entry in std::fs::read_dir(&blobs)? {
+            let path = entry?.path();
+            if !self.synced.contains(&path) {
+                match File::open(&path) {
+                    Ok(file) => file.sync_all()?,
+                    // sled has already dropped it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                }
+                grew = true;
+            }
+            present.insert(path);
+        }
+        self.synced = present;
+        if grew {
+            File::open(&blobs)?.sync_all()?;
+        }
+        File::open(self.folder.join("db"))?.sync_all()?;
+        File::open(&self.folder)?.sync_all()
+    }
+}
