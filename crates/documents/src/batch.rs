@@ -10,7 +10,7 @@
 //! batch.
 
 use crate::change::Authored;
-use crate::chunk::{self, Chunk, check_kind};
+use crate::chunk::{ChangeParts, Chunk, check_kind};
 use crate::columns::{Reader, write_unsigned};
 use crate::{RULES_VERSION, Rule};
 use cairn_wire::{ChangeHash, DeviceKey, DocumentId, ScopeId, limits};
@@ -404,15 +404,14 @@ impl<'a> Opener<'a> {
             .iter()
             .map(|reference| self.dependency(*reference))
             .collect::<Result<Vec<_>, _>>()?;
-        if after.len() + dependencies.len() * ChangeHash::LEN > limits::CHANGE_BYTES_MAX {
+        if after.len() > limits::CHANGE_BYTES_MAX {
             return Err(Rule::TooLong);
         }
-        let (zeroed, _) = chunk::assemble(&dependencies, &[0; chunk::ACTOR_BYTES], after);
-        let chunk = Chunk::split(&zeroed)?;
+        let parts = ChangeParts::new(&dependencies, after);
         let (document, root) = if is_root {
             let kind = self.tables.kinds.get(subject >> 1).ok_or(Rule::Kind)?;
             check_kind(kind)?;
-            let document = chunk.derived_document(self.scope, kind, self.device, &nonce);
+            let document = parts.document_id(self.scope, kind, self.device, &nonce);
             if let Some(made) = self.made.get_mut(made_at) {
                 *made = Some(document);
             }
@@ -421,8 +420,8 @@ impl<'a> Opener<'a> {
         } else {
             (self.document(subject >> 1)?, None)
         };
-        let actor = chunk.derived_actor(self.device, self.scope, &document, &nonce);
-        let (bytes, hash) = chunk.with_actor(&actor);
+        let actor = parts.actor(self.scope, &document, self.device, &nonce);
+        let (bytes, hash) = parts.assemble(&actor);
         Ok(OpenedChange {
             document,
             root,
@@ -530,7 +529,7 @@ impl TableWriter {
         let mut nonces = Vec::with_capacity(changes.len());
         let mut dependency_counts = Vec::with_capacity(changes.len());
         let mut dependencies = Vec::new();
-        let mut bodies: Vec<Vec<u8>> = Vec::with_capacity(changes.len());
+        let mut bodies: Vec<&[u8]> = Vec::with_capacity(changes.len());
         for (at, change) in changes.iter().enumerate() {
             let chunk = Chunk::split(&change.bytes)?;
             subjects.push(match &change.kind {
@@ -555,7 +554,7 @@ impl TableWriter {
                     None => Reference::Tabled(self.dependencies.position(dependency)),
                 });
             }
-            bodies.push(chunk.after.to_vec());
+            bodies.push(chunk.parts.after());
             before.insert(change.hash, at);
         }
 
@@ -572,8 +571,10 @@ impl TableWriter {
         for reference in &dependencies {
             number(reference.number(hashes));
         }
-        bodies.iter().map(Vec::len).for_each(&mut number);
-        body.extend(bodies.into_iter().flatten());
+        bodies.iter().map(|after| after.len()).for_each(&mut number);
+        bodies
+            .iter()
+            .for_each(|after| body.extend_from_slice(after));
         Ok(body)
     }
 

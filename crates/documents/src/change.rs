@@ -4,7 +4,7 @@
 //! document and its bytes is put in its place and the checksum is made anew. What comes out goes
 //! through the same pre-flight as anybody's.
 
-use crate::chunk::{ACTOR_BYTES, Chunk, check_kind};
+use crate::chunk::{ACTOR_BYTES, ChangeParts, check_kind};
 use crate::history::History;
 use crate::operations::TIME_S_MAX;
 use crate::preflight::{self, Origin, Place};
@@ -77,9 +77,9 @@ pub fn author_root<E>(
     let mut draft = Automerge::new().with_actor(zero_actor());
     let hash = commit(&mut draft, recorded_at_s, edit)?;
     let raw = raw_change(&draft, &hash)?;
-    let chunk = Chunk::split(&raw)?;
-    let document = chunk.derived_document(&author.scope, kind, &author.device, &author.nonce);
-    finish(author, document, Place::Root(kind), &chunk, &History::new())
+    let parts = ChangeParts::of(&raw)?;
+    let document = parts.document_id(&author.scope, kind, &author.device, &author.nonce);
+    finish(author, document, Place::Root(kind), &parts, &History::new())
 }
 
 /// Edits a document as its author saw it: at `seen`, whatever has arrived since.
@@ -99,7 +99,7 @@ pub fn author_edit<E>(
         author,
         document,
         Place::Edit,
-        &Chunk::split(&raw)?,
+        &ChangeParts::of(&raw)?,
         &history,
     )
 }
@@ -129,7 +129,7 @@ pub fn author_merge(
             author,
             document,
             Place::Edit,
-            &Chunk::split(&raw)?,
+            &ChangeParts::of(&raw)?,
             &history,
         )?;
         let origin = origin(author, document, Place::Edit);
@@ -214,11 +214,11 @@ fn finish<E>(
     author: &Author,
     document: DocumentId,
     place: Place<'_>,
-    draft: &Chunk<'_>,
+    draft: &ChangeParts<'_>,
     history: &History,
 ) -> Result<Authored, AuthorError<E>> {
-    let actor = draft.derived_actor(&author.device, &author.scope, &document, &author.nonce);
-    let (bytes, hash) = draft.with_actor(&actor);
+    let actor = draft.actor(&author.scope, &document, &author.device, &author.nonce);
+    let (bytes, hash) = draft.assemble(&actor);
     preflight::check(&bytes, &origin(author, document, place), history)?;
     Ok(Authored {
         document,

@@ -27,8 +27,9 @@ pub mod storage;
 
 pub use batch::{BatchError, MalformedChange, OpenedChange, PackedBatch, RootPreimage};
 pub use change::{Author, AuthorError, Authored, author_edit, author_merge, author_root};
-pub use chunk::{actor_of, document_id_of};
+pub use chunk::{ACTOR_CONTEXT, ChangeParts, DOCUMENT_ID_CONTEXT, KIND_BYTES_MAX};
 pub use history::History;
+pub use operations::TIME_S_MAX;
 pub use preflight::{Checked, Origin, Place};
 pub use rule::Rule;
 pub use shelf::{

@@ -119,7 +119,7 @@ pub(crate) struct Body<'a> {
 impl<'a> Body<'a> {
     /// Decodes it and compares it, column by column, with the canonical encoding.
     pub(crate) fn read(chunk: &Chunk<'a>) -> Result<Self, Rule> {
-        let mut reader = Reader::new(chunk.after);
+        let mut reader = Reader::new(chunk.parts.after());
         if reader.unsigned()? != 1 {
             return Err(Rule::SequenceNumber);
         }

@@ -84,7 +84,7 @@ pub fn read<'a>(bytes: &'a [u8], origin: &Origin<'_>) -> Result<Candidate<'a>, R
             if !chunk.dependencies.is_empty() {
                 return Err(Rule::RootWithDependencies);
             }
-            if chunk.derived_document(scope, kind, device, nonce) != *document {
+            if chunk.parts.document_id(scope, kind, device, nonce) != *document {
                 return Err(Rule::DocumentId);
             }
         }
@@ -94,7 +94,7 @@ pub fn read<'a>(bytes: &'a [u8], origin: &Origin<'_>) -> Result<Candidate<'a>, R
             }
         }
     }
-    if chunk.derived_actor(device, scope, document, nonce) != chunk.actor {
+    if chunk.parts.actor(scope, document, device, nonce) != chunk.actor {
         return Err(Rule::Actor);
     }
     let body = Body::read(&chunk)?;
