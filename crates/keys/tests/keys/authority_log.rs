@@ -85,6 +85,12 @@ fn a_gap_says_what_is_missing() {
         Err(AuthorityError::Gap { next: 0, got: 5 })
     );
     assert!(log.is_empty());
+    let all = programme.log.entries_from(0, usize::MAX);
+    log.append_verified(&all[0]).unwrap();
+    assert_eq!(
+        log.append_verified(&all[2]),
+        Err(AuthorityError::Gap { next: 1, got: 2 })
+    );
 }
 
 #[test]

@@ -168,6 +168,17 @@ fn a_signature_for_one_purpose_serves_no_other() {
 }
 
 #[test]
+fn a_key_of_small_order_signs_nothing() {
+    // Under the identity point this signature would fit every message, were it not for strictness.
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    let mut signature = [0; 64];
+    signature[..32].copy_from_slice(&identity);
+    let key = cairn_wire::DeviceKey(identity);
+    assert!(verify(&key, Domain::ENTRY, b"anything", &signature).is_err());
+}
+
+#[test]
 fn a_device_reads_back_and_tells_nothing() {
     let secret = device(1);
     let again = DeviceSecret::from_bytes(&secret.to_bytes());

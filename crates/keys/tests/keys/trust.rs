@@ -208,9 +208,15 @@ fn a_member_that_is_set_again_starts_anew_and_the_gap_stays_unverified() {
         .set(&field.team, Role::Device, &[(NORTH, Access::Write)]);
     let after = field.follow(&written[2], again, "found again");
     let backdated = field.follow(&written[2], field.enrolled, "backdated");
+    let guessed = AuthorityRef {
+        height: again.height,
+        id: [9; 8],
+    };
+    let guessed = field.follow(&written[2], guessed, "naming the height but not the id");
     assert_eq!(field.all_verified(&written), [true, false, false]);
     assert!(field.verified(&after));
     assert!(!field.verified(&backdated));
+    assert!(!field.verified(&guessed));
     assert!(field.decides(&after));
     assert!(!field.decides(&backdated), "later grants revive nothing");
     assert_eq!(
