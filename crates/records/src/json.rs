@@ -1,0 +1,164 @@
+//! Records as scripts see them: `cairn.record/1`.
+
+use crate::geometry::Position;
+use crate::perimeter::shape_to_geojson;
+use crate::read::{FieldReading, Record, Shown};
+use crate::schema::{FieldType, Kind};
+use crate::value::{Value, hex};
+use serde_json::{Map, Value as Json, json};
+
+impl Record {
+    /// The object that `cairn show --json` prints, without what only the device knows.
+    #[must_use]
+    pub fn to_json(&self, id: &str, scope: &str) -> Json {
+        let fields: Map<String, Json> = self
+            .fields
+            .iter()
+            .map(|(name, field)| (name.clone(), field.to_json(self.field_type(name))))
+            .collect();
+        json!({
+            "schema": "cairn.record/1",
+            "id": id,
+            "kind": self.kind,
+            "scope": scope,
+            "root": self.root.to_string(),
+            "heads": self.heads.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "conflicts": self.conflicts(),
+            "proposals": self.proposals(),
+            "flags": self.flags.iter().map(|flag| flag.name()).collect::<Vec<_>>(),
+            "fields": fields,
+        })
+    }
+
+    /// The fields that `cairn conflicts --json` lists: those with a conflict or a proposal.
+    #[must_use]
+    pub fn open_questions(&self, id: &str) -> Vec<Json> {
+        let open = |field: &FieldReading| {
+            field.conflict || field.values.iter().any(|shown| shown.proposal)
+        };
+        self.fields
+            .iter()
+            .filter(|(_, field)| open(field))
+            .map(|(name, field)| {
+                let mut json = field.to_json(self.field_type(name));
+                if let Some(object) = json.as_object_mut() {
+                    object.insert("id".into(), json!(id));
+                    object.insert("field".into(), json!(name));
+                }
+                json
+            })
+            .collect()
+    }
+
+    fn field_type(&self, name: &str) -> Option<&'static FieldType> {
+        field_type(self.definition(), name)
+    }
+}
+
+/// The type of a field of a kind.
+pub(crate) fn field_type(kind: Option<&'static Kind>, name: &str) -> Option<&'static FieldType> {
+    kind.and_then(|kind| kind.field(name))
+        .map(|field| &field.field_type)
+}
+
+impl FieldReading {
+    /// `{"reads":…,"values":[…],"conflict":…}` and what else is to be known.
+    #[must_use]
+    pub fn to_json(&self, field_type: Option<&FieldType>) -> Json {
+        let reads = match (&self.reads, &self.region) {
+            (Value::Perimeter(_), Some(region)) if self.values.len() > 1 => json!({
+                "extent": if self.surveyed() { "surveyed" } else { "not surveyed" },
+                "area_m2": region.area_m2(),
+                "geometry": shape_to_geojson(region.polygons()),
+            }),
+            (reads, _) => present(reads, field_type),
+        };
+        let mut json = json!({
+            "reads": reads,
+            "values": self.values.iter().map(|shown| shown.to_json(field_type)).collect::<Vec<_>>(),
+            "conflict": self.conflict,
+        });
+        if self.assumed
+            && let Some(object) = json.as_object_mut()
+        {
+            object.insert("assumed".into(), json!(true));
+        }
+        json
+    }
+
+    fn surveyed(&self) -> bool {
+        let perimeters = self
+            .values
+            .iter()
+            .filter_map(|shown| shown.value.as_perimeter());
+        let mut perimeters = perimeters;
+        perimeters.all(crate::perimeter::Perimeter::surveyed)
+    }
+}
+
+impl Shown {
+    /// `{"value":…,"change":…,"by":…,"recorded_at":…,"proposal":…,"verified":…}` and what else
+    /// is to be known.
+    #[must_use]
+    pub fn to_json(&self, field_type: Option<&FieldType>) -> Json {
+        let mut json = json!({
+            "letter": self.letter,
+            "value": present(&self.value, field_type),
+            "change": self.change.to_string(),
+            "by": self.by,
+            "device": self.device.to_string(),
+            "recorded_at": self.recorded_at_s.and_then(utc),
+            "proposal": self.proposal,
+            "verified": self.verified,
+        });
+        if let Some(object) = json.as_object_mut() {
+            let marks = [
+                ("removes", self.removes),
+                ("decision", self.decision),
+                ("implied", self.implied),
+            ];
+            for (name, _) in marks.into_iter().filter(|(_, set)| *set) {
+                object.insert(name.into(), json!(true));
+            }
+            if let Some(reason) = &self.reason {
+                object.insert("reason".into(), json!(reason));
+            }
+        }
+        json
+    }
+}
+
+/// A value by its field's type: positions as degrees, references as ids.
+#[must_use]
+pub fn present(value: &Value, field_type: Option<&FieldType>) -> Json {
+    match (field_type, value) {
+        (Some(FieldType::Position), Value::List(parts)) => match parts.as_slice() {
+            [Value::Int(lat), Value::Int(lon)] => Position::new(*lat, *lon)
+                .map_or(Json::Null, |at| json!({ "lat": at.lat(), "lon": at.lon() })),
+            _ => value.to_json(),
+        },
+        (Some(FieldType::Entry(_)), Value::List(entries)) => entries
+            .iter()
+            .map(|entry| present(entry, field_type))
+            .collect(),
+        (Some(FieldType::Entry(parts)), Value::Map(entry)) => {
+            let named = |(name, value): (&String, &Value)| {
+                let part = parts.iter().find(|part| part.name == *name);
+                (
+                    name.clone(),
+                    present(value, part.map(|part| &part.field_type)),
+                )
+            };
+            Json::Object(entry.iter().map(named).collect())
+        }
+        (_, Value::Bytes(bytes)) => json!(hex(bytes)),
+        _ => value.to_json(),
+    }
+}
+
+/// ISO 8601 in UTC, to the second.
+#[must_use]
+pub fn utc(seconds: i64) -> Option<String> {
+    let at = jiff::Timestamp::from_second(seconds).ok()?;
+    Some(at.to_string())
+}

@@ -1,0 +1,209 @@
+//! Free texts: insertions merge; where two people changed one place, both whole versions show.
+
+use super::{Facts, FieldReading, Reader, Shown};
+use crate::layout::objects;
+use crate::schema::Class;
+use crate::value::Value;
+use automerge::{ObjId, ObjType, ReadDoc};
+use cairn_wire::ids::ChangeHash;
+use std::collections::{HashMap, HashSet};
+
+/// An operation's id: counter and actor.
+type OpId = (u64, Vec<u8>);
+
+/// What one change did to one text.
+#[derive(Default)]
+struct TextEdit {
+    deleted: HashSet<OpId>,
+    /// Elements after which something was inserted; nothing stands for the beginning.
+    inserted_after: Vec<Option<OpId>>,
+}
+
+impl<F: Facts> Reader<'_, F> {
+    pub(super) fn text(&self, name: &str) -> Option<FieldReading> {
+        let texts = objects(self.document, name, ObjType::Text);
+        if texts.is_empty() {
+            return None;
+        }
+        let mut reads = Vec::new();
+        let mut values = Vec::new();
+        let mut conflict = false;
+        for text in &texts {
+            let current = self.document.text(text).unwrap_or_default();
+            let edits = self.edits_of(text);
+            let versions = self.conflicting(text, &edits);
+            if versions.is_empty() {
+                let made = self.document.hash_for_opid(text);
+                let last = edits
+                    .keys()
+                    .max_by_key(|change| self.lineage.place(change))
+                    .copied();
+                let change = last.or(made.map(|made| ChangeHash(made.0)))?;
+                if !current.is_empty() {
+                    values.push(self.shown(Value::Text(current.clone()), change));
+                }
+            } else {
+                conflict = true;
+                values.extend(versions);
+            }
+            if !current.is_empty() {
+                reads.push(current);
+            }
+        }
+        if reads.is_empty() && !conflict {
+            return None;
+        }
+        Some(FieldReading {
+            class: Class::Text,
+            reads: Value::Text(reads.join("\n")),
+            region: None,
+            values: self.lettered(values),
+            conflict,
+            assumed: false,
+        })
+    }
+
+    /// Which changes touched a text, and where. Nothing is decoded for a document of one change.
+    fn edits_of(&self, text: &ObjId) -> HashMap<ChangeHash, TextEdit> {
+        let mut edits = HashMap::new();
+        let ObjId::Id(counter, actor, _) = text else {
+            return edits;
+        };
+        if self.lineage.changes().len() < 2 {
+            return edits;
+        }
+        let id: OpId = (*counter, actor.to_bytes().to_vec());
+        for change in self.document.get_changes(&[]) {
+            let edit = edit_of(&change, &id);
+            if !edit.deleted.is_empty() || !edit.inserted_after.is_empty() {
+                edits.insert(ChangeHash(change.hash().0), edit);
+            }
+        }
+        edits
+    }
+
+    /// The whole text at each change that clashes with another, unless somebody has worked on it
+    /// since with both in sight.
+    fn conflicting(&self, text: &ObjId, edits: &HashMap<ChangeHash, TextEdit>) -> Vec<Shown> {
+        let mut clashing: HashSet<ChangeHash> = HashSet::new();
+        let mut changes: Vec<&ChangeHash> = edits.keys().collect();
+        changes.sort_unstable();
+        for (index, one) in changes.iter().enumerate() {
+            for other in changes.iter().skip(index + 1) {
+                if !self.lineage.concurrent(one, other) || !self.clash(text, edits, one, other) {
+                    continue;
+                }
+                let settled = changes.iter().any(|later| {
+                    self.lineage.is_ancestor(one, later) && self.lineage.is_ancestor(other, later)
+                });
+                if !settled {
+                    clashing.extend([**one, **other]);
+                }
+            }
+        }
+        let versions: Vec<Shown> = clashing
+            .into_iter()
+            .filter_map(|change| {
+                let at = [automerge::ChangeHash(change.0)];
+                let version = self.document.text_at(text, &at).ok()?;
+                Some(self.shown(Value::Text(version), change))
+            })
+            .collect();
+        let mut different: Vec<&Value> = versions.iter().map(|shown| &shown.value).collect();
+        different.dedup();
+        if different.len() > 1 {
+            versions
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn clash(
+        &self,
+        text: &ObjId,
+        edits: &HashMap<ChangeHash, TextEdit>,
+        one: &ChangeHash,
+        other: &ChangeHash,
+    ) -> bool {
+        let (Some(a), Some(b)) = (edits.get(one), edits.get(other)) else {
+            return false;
+        };
+        a.deleted.intersection(&b.deleted).next().is_some()
+            || self.inserts_between(text, one, a, &b.deleted)
+            || self.inserts_between(text, other, b, &a.deleted)
+    }
+
+    /// Whether a change inserts between two neighbours, as its author saw them, that another
+    /// deletes.
+    fn inserts_between(
+        &self,
+        text: &ObjId,
+        change: &ChangeHash,
+        edit: &TextEdit,
+        deleted: &HashSet<OpId>,
+    ) -> bool {
+        let mut after = edit
+            .inserted_after
+            .iter()
+            .flatten()
+            .filter(|at| deleted.contains(*at));
+        let Some(first) = after.next() else {
+            return false;
+        };
+        let seen: Vec<_> = self.lineage.parents(change);
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|head| automerge::ChangeHash(head.0))
+            .collect();
+        let elements: Vec<OpId> = self
+            .document
+            .list_range_at(text, .., &seen)
+            .filter_map(|element| match element.id() {
+                ObjId::Id(counter, actor, _) => Some((counter, actor.to_bytes().to_vec())),
+                ObjId::Root => None,
+            })
+            .collect();
+        std::iter::once(first).chain(after).any(|at| {
+            let position = elements.iter().position(|element| element == at);
+            position
+                .and_then(|position| elements.get(position + 1))
+                .is_some_and(|next| deleted.contains(next))
+        })
+    }
+}
+
+fn edit_of(change: &automerge::Change, text: &OpId) -> TextEdit {
+    use automerge::legacy::{ElementId, Key, ObjectId};
+    let mut edit = TextEdit::default();
+    let actor = change.actor_id().to_bytes().to_vec();
+    let mut own: HashMap<OpId, Option<OpId>> = HashMap::new();
+    let op_id = |id: &automerge::legacy::OpId| (id.0, id.1.to_bytes().to_vec());
+    let expanded = change.decode();
+    for (counter, operation) in (change.start_op().get()..).zip(&expanded.operations) {
+        let in_text = matches!(&operation.obj, ObjectId::Id(object) if op_id(object) == *text);
+        if !in_text {
+            continue;
+        }
+        let Key::Seq(element) = &operation.key else {
+            continue;
+        };
+        if operation.insert {
+            let at = match element {
+                ElementId::Head => None,
+                ElementId::Id(id) => Some(op_id(id)),
+            };
+            // What follows its own insertions stands where the first of them does.
+            let base = match &at {
+                Some(id) if own.contains_key(id) => own.get(id).cloned().flatten(),
+                _ => {
+                    edit.inserted_after.push(at.clone());
+                    at
+                }
+            };
+            own.insert((counter, actor.clone()), base);
+        } else {
+            edit.deleted.extend(operation.pred.iter().map(op_id));
+        }
+    }
+    edit
+}

@@ -1,0 +1,210 @@
+//! What lists and indexes keep of a record, and by which an import knows it again.
+
+use crate::cbor::encode;
+use crate::geometry::{Bounds, Position};
+use crate::layout::{assertions, from_scalar, objects, typed_value};
+use crate::lineage::Lineage;
+use crate::perimeter::{Extent, Perimeter};
+use crate::read::{Flag, ReadError, Record};
+use crate::schema::{self, Class, Kind};
+use crate::value::Value;
+use crate::write::Edit;
+use automerge::{Automerge, ObjType, ROOT, ReadDoc};
+use cairn_wire::ids::ScopeId;
+use std::collections::BTreeMap;
+
+/// Context of an import key's hash.
+pub const IMPORT_KEY_CONTEXT: &str = "cairn 2026 import key v1";
+
+/// Fields that say who wrote a record and how, not what it is about.
+const NOT_CONTENT: [&str; 6] = [
+    "kind",
+    "scope",
+    "org",
+    "created_by",
+    "schema_version",
+    "external_id",
+];
+
+/// One row of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Kind.
+    pub kind: String,
+    /// The programme's number; the first one where several stand.
+    pub local_id: Option<String>,
+    /// Reading of `status`.
+    pub status: Option<String>,
+    /// Reading of `hazard_class`.
+    pub hazard_class: Option<String>,
+    /// Where to put it on a map: the given place, or the middle of its box.
+    pub centre: Option<Position>,
+    /// The box round it.
+    pub bounds: Option<Bounds>,
+    /// Area of its reading, m²; nothing where it has no place.
+    pub area_m2: Option<u64>,
+    /// Fields in conflict.
+    pub conflicts: usize,
+    /// Fields with proposals.
+    pub proposals: usize,
+    /// Whether it reads as withdrawn.
+    pub void: bool,
+    /// Reading of `date_of_information`.
+    pub date_of_information: Option<String>,
+    /// Whether part of its extent is only a circle round a place.
+    pub extent_not_surveyed: bool,
+}
+
+/// The row of a record.
+#[must_use]
+pub fn summary(record: &Record) -> Summary {
+    let text = |field: &str| record.reads(field).as_text().map(str::to_owned);
+    let bounds = record.bounds();
+    let given = match record
+        .reads("perimeter")
+        .as_perimeter()
+        .map(|one| &one.extent)
+    {
+        Some(Extent::Circle { centre, .. }) => Some(*centre),
+        _ => bounds.map(|bounds| bounds.centre()),
+    };
+    let first_id = || {
+        let values = record.fields.get("local_id").map(|field| &field.values);
+        let first = values.and_then(|values| values.first());
+        first
+            .and_then(|shown| shown.value.as_text())
+            .map(str::to_owned)
+    };
+    Summary {
+        kind: record.kind.clone(),
+        local_id: text("local_id").or_else(first_id),
+        status: text("status"),
+        hazard_class: text("hazard_class"),
+        centre: given,
+        bounds,
+        area_m2: record.region().map(crate::geometry::Region::area_m2),
+        conflicts: record.conflicts(),
+        proposals: record.proposals(),
+        void: record.is_void(),
+        date_of_information: text("date_of_information"),
+        extent_not_surveyed: record.flags.contains(&Flag::ExtentNotSurveyed),
+    }
+}
+
+/// By which an import knows a record again: scope, kind, and either its identity in the source
+/// (`external_id`) or all content of its first change, rings as drawn. Who wrote it is left out,
+/// so that two devices importing one file agree.
+///
+/// # Errors
+///
+/// Where the document is no record.
+pub fn import_key(document: &Automerge, scope: &ScopeId) -> Result<[u8; 32], ReadError> {
+    let root = Lineage::of(document).root().ok_or(ReadError::Empty)?;
+    let at = [automerge::ChangeHash(root.0)];
+    let scalar = |key: &str| {
+        let (value, _) = document.get_at(ROOT, key, &at).ok()??;
+        value.as_scalar().cloned()
+    };
+    let name = scalar("kind").map(|scalar| from_scalar(&scalar, None));
+    let Some(Value::Text(name)) = name else {
+        return Err(ReadError::NoKind);
+    };
+    let kind = schema::kind(&name);
+    let mut content = Content::new(scope, &name);
+    for key in document.keys_at(ROOT, &at) {
+        if let Some(field) = key.strip_prefix('+') {
+            let field_type = crate::json::field_type(kind, field);
+            for stored in assertions(document, field) {
+                let value = stored.assertion.and_then(|assertion| assertion.value);
+                if let Some(value) = value.filter(|_| stored.change == root) {
+                    let value = typed_value(&value, field_type).unwrap_or_else(|raw| raw);
+                    content.add(field, value);
+                }
+            }
+        } else if let Some(scalar) = scalar(&key) {
+            content.add(
+                &key,
+                from_scalar(&scalar, crate::json::field_type(kind, &key)),
+            );
+        } else {
+            for text in objects(document, &key, ObjType::Text) {
+                if let Ok(text) = document.text_at(&text, &at) {
+                    content.add(&key, Value::Text(text));
+                }
+            }
+        }
+    }
+    Ok(content.key())
+}
+
+/// The import key that a record made of these edits will have: [`import_key`] before writing.
+#[must_use]
+pub fn import_key_of(kind: &Kind, scope: &ScopeId, edits: &[Edit]) -> [u8; 32] {
+    let mut content = Content::new(scope, &kind.name);
+    for edit in edits {
+        match edit {
+            Edit::Set { field, value, .. } => {
+                let text = kind
+                    .field(field)
+                    .is_some_and(|field| field.class == Class::Text);
+                if *value != Value::Null || text {
+                    content.add(field, value.clone());
+                }
+            }
+            Edit::Add { field, value } => content.add(field, value.clone()),
+            Edit::Text { field, text } => content.add(field, Value::Text(text.clone())),
+            Edit::Place { field, at } => {
+                let radius_m = crate::write::radius(None, edits);
+                content.add(field, Value::Perimeter(Perimeter::circle(*at, radius_m)));
+            }
+            Edit::Remove { .. } | Edit::Decide(_) => {}
+        }
+    }
+    content.key()
+}
+
+struct Content<'a> {
+    scope: &'a ScopeId,
+    kind: &'a str,
+    external_id: Option<Value>,
+    fields: BTreeMap<String, Vec<Vec<u8>>>,
+}
+
+impl<'a> Content<'a> {
+    fn new(scope: &'a ScopeId, kind: &'a str) -> Self {
+        Self {
+            scope,
+            kind,
+            external_id: None,
+            fields: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, field: &str, value: Value) {
+        if field == "external_id" {
+            self.external_id = Some(value);
+        } else if !NOT_CONTENT.contains(&field) && value != Value::Null {
+            self.fields
+                .entry(field.to_owned())
+                .or_default()
+                .push(encode(&value));
+        }
+    }
+
+    fn key(mut self) -> [u8; 32] {
+        let list = |values: Vec<Value>| encode(&Value::List(values));
+        let content = match self.external_id.take() {
+            Some(id) => list(vec![Value::from("external_id"), id]),
+            None => {
+                let fields = self.fields.into_iter().map(|(name, mut values)| {
+                    values.sort_unstable();
+                    let values = values.into_iter().map(Value::Bytes).collect();
+                    Value::List(vec![Value::Text(name), Value::List(values)])
+                });
+                list(fields.collect())
+            }
+        };
+        let kind = encode(&Value::from(self.kind));
+        cairn_wire::hash::derive(IMPORT_KEY_CONTEXT, &[&self.scope.0, &kind, &content])
+    }
+}
