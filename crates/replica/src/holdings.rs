@@ -3,9 +3,7 @@
 
 use cairn_keys::membership::Membership;
 use cairn_wire::frame::{Backlog, Cursor, Digest, JournalMark, ScopeLane};
-use cairn_wire::ids::{
-    AuthorityRef, DeviceKey, EntryId, Epoch, Incarnation, LogId, ProgrammeId,
-};
+use cairn_wire::ids::{AuthorityRef, DeviceKey, EntryId, Epoch, Incarnation, LogId, ProgrammeId};
 use cairn_wire::{Entry, hash};
 use std::collections::BTreeMap;
 
@@ -132,12 +130,23 @@ pub trait Holdings {
     /// The ids held of one log at one number: one, or several where the log forked.
     fn ids_at(&self, log: &LogId, number: u64) -> Result<Vec<EntryId>, HoldingsError>;
 
+    /// How many entries of a journal, from its start, some relay, hub or centre has acknowledged in
+    /// the epoch of now: what a first flight need not send again. Zero is always right.
+    fn relayed_to(&self, _of: ScopeLane) -> Result<u64, HoldingsError> {
+        Ok(0)
+    }
+
     /// What is remembered of a peer.
     fn peer(&self, peer: &DeviceKey) -> Result<PeerRecord, HoldingsError>;
     /// Sealed scope keys for a member.
     fn grants_for(&self, device: &DeviceKey) -> Result<Vec<Vec<u8>>, HoldingsError>;
     /// The newest receipts.
     fn receipts(&self) -> Result<Vec<Vec<u8>>, HoldingsError>;
+    /// Those receipts that a device gets: what speaks of its own scopes. Both sides of a session ask
+    /// this of the same device and compare the answers, so they must choose alike.
+    fn receipts_for(&self, _device: &DeviceKey) -> Result<Vec<Vec<u8>>, HoldingsError> {
+        self.receipts()
+    }
 }
 
 /// The digest over `leaves`, which must be sorted: 16 bytes of BLAKE3 over, for each, device key,

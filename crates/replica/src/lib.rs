@@ -9,6 +9,13 @@
 //! a cursor moves only over positions that follow without a gap; nothing that comparing would send is
 //! ever withheld because of a cursor; an entry that is refused blocks nobody else's.
 
+pub mod admission;
 pub mod holdings;
+pub mod logs;
+pub mod session;
 
+pub use admission::{Refusal, admit};
 pub use holdings::{Holdings, HoldingsError, JournalItem, Leaf, Origin, PeerRecord};
+pub use session::{
+    Counters, Input, Millis, Notice, Output, PeerFault, Role, Session, SessionConfig, SessionError,
+};

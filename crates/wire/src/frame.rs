@@ -19,6 +19,9 @@ pub const PROTOCOL_VERSION: u16 = 1;
 /// Bytes of a frame's length prefix at most.
 pub const LENGTH_BYTES_MAX: usize = 4;
 
+/// Bit of [`Open::features`], of the dialler: stay connected after all is equal.
+pub const FEATURE_LIVE: u64 = 1;
+
 /// One of the independent streams of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Channel {
@@ -100,6 +103,11 @@ pub struct LaneState {
     pub cursor: JournalMark,
     /// My digest.
     pub digest: Digest,
+    /// First 8 bytes of a hash over the sorted ids of my detached entries, if there are any.
+    pub detached: Option<[u8; 8]>,
+    /// True where the receiver has no right (any more): it may hand in, and gets acknowledgements
+    /// only. `end` and `digest` are zeros then.
+    pub hand_in_only: bool,
 }
 
 /// What waits on a device, so that the centre sees it even when the sync then fails.
@@ -134,8 +142,11 @@ pub struct Open {
     pub backlog: Backlog,
     /// Bytes the sender is willing to exchange in this session, both directions together.
     pub byte_budget: Option<u64>,
-    /// True where the receiver's right was withdrawn: it may hand in, and gets acknowledgements only.
+    /// True where the receiver's membership was revoked: it may hand in, and gets acknowledgements only.
     pub hand_in_only: bool,
+    /// Hash over the grants and receipts for the sender that it holds, if there are any. A receiver
+    /// that holds others sends them.
+    pub side: Option<[u8; 8]>,
     /// Hash of all pair states after the last session that ended equal.
     pub pair: Option<[u8; 16]>,
     /// The states that moved since `pair`, or all of them where there is none.
@@ -160,11 +171,9 @@ pub enum LeafList {
     All(Vec<LeafLine>),
     /// Too many to list: a hash for each of 256 buckets (by the first byte of the tag).
     Buckets(Vec<[u8; 8]>),
-    /// The leaves of those buckets that differ, and whether the sender asks for the other's.
+    /// The leaves of those buckets that differ, in parts.
     Bucketed {
-        /// Which buckets are listed, ascending.
-        buckets: Vec<u8>,
-        /// Their leaves.
+        /// Lines of this part, in order of their tags.
         lines: Vec<LeafLine>,
         /// True in the last part.
         last: bool,
@@ -269,8 +278,8 @@ pub enum ControlFrame {
         yours: JournalMark,
         /// My digest.
         digest: Digest,
-        /// First 8 bytes of a hash over the sorted ids of my detached entries, zeros if none.
-        detached: [u8; 8],
+        /// First 8 bytes of a hash over the sorted ids of my detached entries, if there are any.
+        detached: Option<[u8; 8]>,
     },
     /// My durable cursor into your journal; supersedes every earlier one.
     Ack {
@@ -287,7 +296,8 @@ pub enum ControlFrame {
         /// Bytes of entry frames, length prefixes included.
         bytes: u64,
     },
-    /// Ids of my detached entries; what of them you lack, ask by answering with yours.
+    /// The first ids of my detached entries, sorted; what you have beyond them (up to the last of
+    /// them, if the list is full) you send, and answer with yours unless you have sent them.
     Detached {
         /// Which scope and lane.
         of: ScopeLane,
@@ -339,7 +349,8 @@ pub enum LaneFrame {
         /// How many.
         count: u64,
     },
-    /// Where the journal stands after all that came before on this channel.
+    /// After [`Self::Journal`]: where the journal stands after all that came since. After
+    /// [`Self::Compared`]: all that comparing found was sent, for the end that was named then.
     Mark(JournalMark),
 }
 

@@ -13,6 +13,14 @@ pub const JOURNAL_CONTEXT: &str = "cairn 2026 journal running hash v1";
 pub const DIGEST_CONTEXT: &str = "cairn 2026 leaves digest v1";
 /// Context of the hash of all pair states.
 pub const PAIR_CONTEXT: &str = "cairn 2026 pair states v1";
+/// Context of the tag that stands for a log in a leaf list.
+pub const LEAF_TAG_CONTEXT: &str = "cairn 2026 leaf tag v1";
+/// Context of the hash of one bucket of a leaf list.
+pub const LEAF_BUCKET_CONTEXT: &str = "cairn 2026 leaf bucket v1";
+/// Context of the hash over the ids of detached entries.
+pub const DETACHED_CONTEXT: &str = "cairn 2026 detached entries v1";
+/// Context of the hash over grants and receipts.
+pub const SIDE_CONTEXT: &str = "cairn 2026 side objects v1";
 
 /// BLAKE3 of the parts put together, under `context`.
 #[must_use]

@@ -1,0 +1,702 @@
+//! The first frames: who we are, what we share, where we stand; authority entries and side objects.
+
+use super::port::{Millis, Notice, Output, PeerFault, Role, SessionError};
+use super::sharing::sharing;
+use super::{LaneSync, Session};
+use crate::holdings::{Holdings, HoldingsError, PairRecord, PeerLane};
+use cairn_keys::Standing;
+use cairn_wire::codec::Bytes;
+use cairn_wire::frame::{
+    CloseReason, ControlFrame, Cursor, Digest, FEATURE_LIVE, JournalMark, LaneState, Open,
+    PROTOCOL_VERSION, ScopeLane,
+};
+use cairn_wire::ids::{Epoch, Incarnation, Lane};
+use cairn_wire::{hash, limits};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Authority entries taken in that wait for the store, in bytes.
+const AUTHORITY_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Grants and receipts taken in one session.
+const SIDE_OBJECTS_MAX: usize = 64 * 1024;
+
+/// What the peer's first frame said that still matters.
+#[derive(Debug)]
+pub(super) struct PeerOpen {
+    pub epoch: Epoch,
+    pub incarnation: Incarnation,
+    /// Life of my journals that its cursors speak of.
+    pub my_epoch: Option<Epoch>,
+    pub live: bool,
+    pub byte_budget: Option<u64>,
+    pub hand_in_only: bool,
+    /// Its hash over side objects, until it is answered.
+    pub side: Option<Option<[u8; 8]>>,
+}
+
+/// Who holds how much of the authority's log, and what is on the way.
+#[derive(Debug, Default)]
+pub(super) struct AuthorityExchange {
+    /// Height that the peer declared.
+    declared: u64,
+    /// Height up to which the peer holds or was sent the log.
+    peer_has: u64,
+    /// Height up to which the peer has sent it.
+    received: u64,
+    queue: VecDeque<Vec<u8>>,
+    queued_bytes: usize,
+    pub outstanding: bool,
+}
+
+impl AuthorityExchange {
+    /// Has the peer declared more than is held here, and not yet delivered it?
+    pub fn is_awaited(&self, held: u64) -> bool {
+        self.outstanding || !self.queue.is_empty() || self.declared > held.max(self.received)
+    }
+}
+
+impl Session {
+    /// Works out anew what is shared, and adds lanes that came to be.
+    pub(super) fn share(&mut self, holdings: &dyn Holdings) -> Vec<ScopeLane> {
+        let sharing = sharing(holdings, &self.config.peer);
+        self.standing = sharing.standing;
+        for (of, lane) in &mut self.lanes {
+            if sharing.lanes.get(of) != Some(&true) {
+                lane.serve = false;
+            }
+        }
+        let mut added = Vec::new();
+        for (of, serve) in sharing.lanes {
+            if let Some(lane) = self.lanes.get_mut(&of) {
+                // A right that comes back comes back with the next session.
+                lane.serve &= serve;
+                continue;
+            }
+            let cursor = self.record.lanes.get(&of).map(|it| it.cursor);
+            let cursor = cursor.unwrap_or_default();
+            let declared = declare(of, serve, cursor, holdings);
+            self.lanes
+                .insert(of, LaneSync::new(serve, declared, cursor));
+            added.push(of);
+        }
+        added
+    }
+
+    pub(super) fn speak_first(
+        &mut self,
+        now: Millis,
+        holdings: &dyn Holdings,
+    ) -> Result<(), SessionError> {
+        let pair = self.usable_pair();
+        self.say_open(pair.as_ref(), holdings)?;
+        if self.standing == Standing::Member {
+            self.send_first_flight(now, holdings)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_open(
+        &mut self,
+        now: Millis,
+        open: Open,
+        holdings: &dyn Holdings,
+    ) -> Result<(), SessionError> {
+        if self.peer.is_some() {
+            return Err(PeerFault::OutOfTurn("a second first frame").into());
+        }
+        if open.protocol != PROTOCOL_VERSION {
+            self.close_at_once(CloseReason::Version);
+            return Ok(());
+        }
+        if open.programme != self.programme {
+            self.close_at_once(CloseReason::OtherProgramme);
+            return Ok(());
+        }
+        let head = holdings.authority_head();
+        if self.standing == Standing::Unknown && open.authority.height <= head.height {
+            self.close_at_once(CloseReason::Unknown);
+            return Ok(());
+        }
+        check_states(&open.states)?;
+        self.notice_authority_fork(&open, holdings);
+        self.authority.declared = open.authority.height;
+        self.authority.peer_has = open.authority.height;
+        self.outputs.push_back(Output::Backlog(open.backlog));
+        self.meet(&open);
+
+        let known = self.record.pair.clone().filter(|pair| {
+            open.pair == Some(pair.hash)
+                && pair.my_epoch == self.epoch
+                && pair.peer_epoch == open.epoch
+        });
+        match self.config.role {
+            Role::Acceptor => {
+                self.states_awaited = open.pair.is_some() && known.is_none();
+                self.say_open(known.as_ref(), holdings)?;
+            }
+            Role::Dialler if open.pair.is_some() => {
+                if open.pair != self.pair_sent || known.is_none() {
+                    return Err(PeerFault::OutOfTurn("a pair hash that was not named").into());
+                }
+            }
+            Role::Dialler => {
+                if self.pair_sent.is_some() {
+                    let states = self.lanes.values().map(|lane| lane.declared).collect();
+                    self.say(&ControlFrame::States(states));
+                }
+            }
+        }
+        let mut states = known.map(|pair| implied_states(&pair)).unwrap_or_default();
+        states.extend(open.states.iter().map(|state| (state.of, *state)));
+        self.learn_states(now, states.into_values(), holdings)
+    }
+
+    /// Remembers who the peer is; its old cursors are void if its journals began a new life.
+    fn meet(&mut self, open: &Open) {
+        if self.record.epoch != Some(open.epoch) {
+            self.record.epoch = Some(open.epoch);
+            self.record.pair = None;
+            for lane in self.record.lanes.values_mut() {
+                lane.cursor = JournalMark::default();
+            }
+            for lane in self.lanes.values_mut() {
+                lane.forget_cursor();
+                if self.config.role == Role::Acceptor {
+                    lane.declared.cursor = JournalMark::default();
+                }
+            }
+            self.record_changed = true;
+        }
+        self.peer = Some(PeerOpen {
+            epoch: open.epoch,
+            incarnation: open.incarnation,
+            my_epoch: open.your_epoch,
+            live: match self.config.role {
+                Role::Dialler => self.config.live,
+                Role::Acceptor => open.features & FEATURE_LIVE != 0,
+            },
+            byte_budget: open.byte_budget,
+            hand_in_only: open.hand_in_only,
+            side: Some(open.side),
+        });
+    }
+
+    fn notice_authority_fork(&mut self, open: &Open, holdings: &dyn Holdings) {
+        let height = open.authority.height;
+        if let Some(id) = holdings.membership().id_at(height)
+            && id.at(height) != open.authority
+        {
+            self.notice(Notice::AuthorityFork { height });
+        }
+    }
+
+    pub(super) fn take_states(
+        &mut self,
+        now: Millis,
+        states: Vec<LaneState>,
+        holdings: &dyn Holdings,
+    ) -> Result<(), SessionError> {
+        check_states(&states)?;
+        self.states_awaited = false;
+        self.learn_states(now, states.into_iter(), holdings)
+    }
+
+    fn learn_states(
+        &mut self,
+        now: Millis,
+        states: impl Iterator<Item = LaneState>,
+        holdings: &dyn Holdings,
+    ) -> Result<(), SessionError> {
+        for state in states {
+            let Some(lane) = self.lanes.get_mut(&state.of) else {
+                if self.states_unused.len() < 2 * limits::SCOPES_SHARED_MAX {
+                    self.states_unused.insert(state.of, state);
+                }
+                continue;
+            };
+            match &mut lane.peer {
+                Some(known) => known.hand_in_only |= state.hand_in_only,
+                None => {
+                    lane.hear_end(state.end);
+                    lane.peer = Some(state);
+                    self.decide(now, state.of, holdings)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Both states are known: how does my journal get to the peer?
+    fn decide(
+        &mut self,
+        now: Millis,
+        of: ScopeLane,
+        holdings: &dyn Holdings,
+    ) -> Result<(), SessionError> {
+        let cursor = self.valid_cursor(of, holdings)?;
+        let Some(lane) = self.lanes.get_mut(&of) else {
+            return Ok(());
+        };
+        let Some(peer) = lane.peer else {
+            return Ok(());
+        };
+        if !lane.serve {
+            lane.sending = super::lane::Sending::Nothing;
+            return Ok(());
+        }
+        let mine = lane.declared;
+        let equal =
+            !peer.hand_in_only && peer.digest == mine.digest && peer.detached == mine.detached;
+        if equal {
+            self.conclude(of, mine.end, peer.end);
+            return Ok(());
+        }
+        let streams = peer.hand_in_only || self.may_stream(of, cursor, holdings)?;
+        let Some(lane) = self.lanes.get_mut(&of) else {
+            return Ok(());
+        };
+        if !streams {
+            return self.compare(now, of, holdings);
+        }
+        lane.promised = mine.end.position;
+        let from = cursor.unwrap_or_default();
+        match lane.flight {
+            Some((start, after)) if start == from.position => lane.stream_from(after),
+            _ => lane.stream_from(from),
+        }
+        Ok(())
+    }
+
+    /// The peer's cursor into my journal, if it stands in this life of it.
+    fn valid_cursor(
+        &mut self,
+        of: ScopeLane,
+        holdings: &dyn Holdings,
+    ) -> Result<Option<JournalMark>, HoldingsError> {
+        let Some(cursor) = self
+            .lanes
+            .get(&of)
+            .and_then(|it| it.peer)
+            .map(|it| it.cursor)
+        else {
+            return Ok(None);
+        };
+        if cursor == JournalMark::default() {
+            return Ok(Some(cursor));
+        }
+        let of_now = self.peer.as_ref().and_then(|it| it.my_epoch) == Some(self.epoch);
+        if !of_now || holdings.journal_mark(of, cursor.position)? != Some(cursor) {
+            return Ok(None);
+        }
+        self.remember_acknowledged(of, cursor);
+        Ok(Some(cursor))
+    }
+
+    pub(super) fn remember_acknowledged(&mut self, of: ScopeLane, mark: JournalMark) {
+        let epoch = self.epoch;
+        let lane = self.record.lanes.entry(of).or_insert(PeerLane {
+            cursor: JournalMark::default(),
+            acknowledged: None,
+        });
+        let acknowledged = Some(Cursor { epoch, mark });
+        if lane.acknowledged != acknowledged {
+            lane.acknowledged = acknowledged;
+            self.record_changed = true;
+        }
+    }
+
+    /// The hash of all pair states that the next Open may name.
+    fn usable_pair(&self) -> Option<PairRecord> {
+        let pair = self.record.pair.clone()?;
+        let fits = pair.my_epoch == self.epoch
+            && self.record.epoch == Some(pair.peer_epoch)
+            && self.standing == Standing::Member
+            && pair
+                .states
+                .keys()
+                .all(|of| self.lanes.get(of).is_some_and(|lane| lane.serve));
+        fits.then_some(pair)
+    }
+
+    fn say_open(
+        &mut self,
+        pair: Option<&PairRecord>,
+        holdings: &dyn Holdings,
+    ) -> Result<(), SessionError> {
+        let unknown = self.standing == Standing::Unknown;
+        let states = if unknown {
+            Vec::new()
+        } else {
+            self.lanes
+                .values()
+                .map(|lane| lane.declared)
+                .filter(|mine| !pair.is_some_and(|pair| is_implied(pair, mine)))
+                .collect()
+        };
+        self.pair_sent = pair.map(|pair| pair.hash);
+        let side = side_hash(&self.side_objects(holdings, &self.me)?);
+        let open = Open {
+            protocol: PROTOCOL_VERSION,
+            features: if self.config.live { FEATURE_LIVE } else { 0 },
+            programme: self.programme,
+            incarnation: self.incarnation,
+            epoch: self.epoch,
+            your_epoch: self.record.epoch,
+            authority: holdings.authority_head(),
+            backlog: holdings.backlog(),
+            byte_budget: self.config.byte_budget,
+            hand_in_only: self.standing == Standing::Revoked,
+            side,
+            pair: self.pair_sent,
+            states,
+        };
+        self.say(&ControlFrame::Open(Box::new(open)));
+        Ok(())
+    }
+
+    /// The authority's log grew here, or could not: rights may have come or gone.
+    pub(super) fn authority_changed(
+        &mut self,
+        now: Millis,
+        holdings: &dyn Holdings,
+    ) -> Result<(), SessionError> {
+        let before = self.standing;
+        let served: Vec<_> = self.served();
+        let added = self.share(holdings);
+        if self.peer.is_none() {
+            return Ok(());
+        }
+        if self.standing == Standing::Revoked && before == Standing::Member {
+            self.ending.revoke();
+        }
+        if self.standing == Standing::Unknown {
+            if !self.authority.is_awaited(holdings.authority_head().height) {
+                self.close_at_once(CloseReason::Unknown);
+            }
+            return Ok(());
+        }
+        let lost = served.into_iter().filter(|of| {
+            let lane = self.lanes.get(of);
+            lane.is_none_or(|lane| !lane.serve)
+        });
+        let mut states = Vec::new();
+        for of in lost.collect::<Vec<_>>() {
+            self.withdraw(of);
+            states.extend(self.lanes.get(&of).map(|lane| lane.declared));
+        }
+        let news = if before == Standing::Unknown {
+            self.lanes.keys().copied().collect()
+        } else {
+            added
+        };
+        states.extend(
+            news.iter()
+                .filter_map(|of| self.lanes.get(of))
+                .map(|it| it.declared),
+        );
+        if !states.is_empty() {
+            self.say(&ControlFrame::States(states));
+        }
+        let unused: Vec<_> = news
+            .iter()
+            .filter_map(|of| self.states_unused.remove(of))
+            .collect();
+        self.learn_states(now, unused.into_iter(), holdings)
+    }
+
+    fn served(&self) -> Vec<ScopeLane> {
+        let served = self.lanes.iter().filter(|(_, lane)| lane.serve);
+        served.map(|(of, _)| *of).collect()
+    }
+
+    /// The peer has lost its right: nothing more of it is sent.
+    fn withdraw(&mut self, of: ScopeLane) {
+        let Some(lane) = self.lanes.get_mut(&of) else {
+            return;
+        };
+        lane.sending = super::lane::Sending::Nothing;
+        lane.plan.clear();
+        lane.comparison = None;
+        lane.compared = None;
+        lane.check_owed = false;
+        lane.declared.hand_in_only = true;
+        lane.declared.end = JournalMark::default();
+        lane.declared.digest = Digest([0; 16]);
+        lane.declared.detached = None;
+        lane.declared.cursor = lane.cursor;
+    }
+
+    pub(super) fn take_authority(&mut self, entries: Vec<Bytes>) -> Result<(), SessionError> {
+        if self.standing == Standing::Revoked {
+            return Ok(());
+        }
+        for Bytes(bytes) in entries {
+            self.authority.queued_bytes += bytes.len();
+            if bytes.len() > limits::AUTHORITY_ENTRY_BYTES_MAX
+                || self.authority.queued_bytes > AUTHORITY_QUEUE_BYTES_MAX
+            {
+                return Err(PeerFault::TooMany("authority entries").into());
+            }
+            if let Ok(entry) = cairn_keys::authority::AuthorityEntry::parse(&bytes) {
+                self.authority.received = self.authority.received.max(entry.height);
+                self.authority.peer_has = self.authority.peer_has.max(entry.height);
+            }
+            self.authority.queue.push_back(bytes);
+        }
+        self.hand_over_authority();
+        Ok(())
+    }
+
+    pub(super) fn hand_over_authority(&mut self) {
+        if self.authority.outstanding || self.authority.queue.is_empty() {
+            return;
+        }
+        self.authority.outstanding = true;
+        self.authority.queued_bytes = 0;
+        let entries = self.authority.queue.drain(..).collect();
+        self.outputs.push_back(Output::AppendAuthority(entries));
+    }
+
+    /// Sends what the peer lacks of the authority's log; never to one that is revoked.
+    pub(super) fn send_authority(&mut self, holdings: &dyn Holdings) -> Result<(), SessionError> {
+        self.hand_over_authority();
+        let head = holdings.authority_head().height;
+        if self.standing != Standing::Member || self.ending.bye_sent() {
+            return Ok(());
+        }
+        while self.authority.peer_has < head {
+            let from = self.authority.peer_has + 1;
+            let entries = holdings.authority_entries(from, limits::AUTHORITY_FRAME_BYTES_MAX)?;
+            if entries.is_empty() {
+                break;
+            }
+            self.authority.peer_has += entries.len() as u64;
+            let entries = entries.into_iter().map(Bytes).collect();
+            self.say(&ControlFrame::Authority(entries));
+        }
+        Ok(())
+    }
+
+    /// Grants and receipts for a device, as they are held here.
+    fn side_objects(
+        &self,
+        holdings: &dyn Holdings,
+        device: &cairn_wire::DeviceKey,
+    ) -> Result<SideObjects, HoldingsError> {
+        Ok(SideObjects {
+            grants: holdings.grants_for(device)?,
+            receipts: holdings.receipts_for(device)?,
+        })
+    }
+
+    pub(super) fn send_side_objects(
+        &mut self,
+        holdings: &dyn Holdings,
+    ) -> Result<(), SessionError> {
+        if self.standing != Standing::Member || self.ending.bye_sent() {
+            return Ok(());
+        }
+        let first = self.peer.as_mut().and_then(|peer| peer.side.take());
+        if !std::mem::take(&mut self.side_changed) && first.is_none() {
+            return Ok(());
+        }
+        let objects = self.side_objects(holdings, &self.config.peer)?;
+        if first == Some(side_hash(&objects)) {
+            let all = objects.grants.iter().chain(&objects.receipts);
+            self.side_known.extend(all.map(|it| short_hash(it)));
+            return Ok(());
+        }
+        let grants = self.not_sent(objects.grants);
+        for part in parts(grants, limits::GRANTS_MAX, limits::RECEIPTS_FRAME_BYTES_MAX) {
+            self.say(&ControlFrame::Grants(part));
+        }
+        let receipts = self.not_sent(objects.receipts);
+        for part in parts(
+            receipts,
+            limits::RECEIPTS_MAX,
+            limits::RECEIPTS_FRAME_BYTES_MAX,
+        ) {
+            self.say(&ControlFrame::Receipts(part));
+        }
+        Ok(())
+    }
+
+    fn not_sent(&mut self, objects: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let known = &mut self.side_known;
+        objects
+            .into_iter()
+            .filter(|it| known.insert(short_hash(it)))
+            .collect()
+    }
+
+    pub(super) fn take_side(
+        &mut self,
+        objects: &[Bytes],
+        count_max: usize,
+        bytes_max: usize,
+    ) -> Result<(), PeerFault> {
+        self.side_received += objects.len();
+        if objects.len() > count_max
+            || self.side_received > SIDE_OBJECTS_MAX
+            || objects.iter().any(|it| it.0.len() > bytes_max)
+        {
+            return Err(PeerFault::TooMany("grants or receipts"));
+        }
+        self.side_known
+            .extend(objects.iter().map(|it| short_hash(&it.0)));
+        Ok(())
+    }
+}
+
+struct SideObjects {
+    grants: Vec<Vec<u8>>,
+    receipts: Vec<Vec<u8>>,
+}
+
+fn side_hash(objects: &SideObjects) -> Option<[u8; 8]> {
+    let mut hashes: Vec<[u8; 8]> = objects
+        .grants
+        .iter()
+        .chain(&objects.receipts)
+        .map(|it| short_hash(it))
+        .collect();
+    if hashes.is_empty() {
+        return None;
+    }
+    hashes.sort_unstable();
+    hashes.dedup();
+    Some(short_hash(&hashes.concat()))
+}
+
+fn short_hash(bytes: &[u8]) -> [u8; 8] {
+    first_8(hash::derive(hash::SIDE_CONTEXT, &[bytes]))
+}
+
+pub(super) fn first_8(hash: [u8; 32]) -> [u8; 8] {
+    let mut out = [0; 8];
+    out.copy_from_slice(&hash[..8]);
+    out
+}
+
+/// Cuts objects into frames of bounded count and length.
+fn parts(objects: Vec<Vec<u8>>, count_max: usize, bytes_max: usize) -> Vec<Vec<Bytes>> {
+    let mut out: Vec<Vec<Bytes>> = Vec::new();
+    let mut bytes = 0;
+    for object in objects {
+        let fits = out
+            .last()
+            .is_some_and(|part| part.len() < count_max && bytes + object.len() <= bytes_max);
+        if !fits {
+            out.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += object.len();
+        if let Some(part) = out.last_mut() {
+            part.push(Bytes(object));
+        }
+    }
+    out
+}
+
+fn check_states(states: &[LaneState]) -> Result<(), PeerFault> {
+    if states.len() > 2 * limits::SCOPES_SHARED_MAX {
+        return Err(PeerFault::TooMany("states"));
+    }
+    Ok(())
+}
+
+/// My state of a lane as it stands now.
+fn declare(of: ScopeLane, serve: bool, cursor: JournalMark, holdings: &dyn Holdings) -> LaneState {
+    if !serve {
+        return LaneState {
+            of,
+            end: JournalMark::default(),
+            cursor,
+            digest: Digest([0; 16]),
+            detached: None,
+            hand_in_only: true,
+        };
+    }
+    LaneState {
+        of,
+        end: holdings.journal_end(of),
+        cursor,
+        digest: holdings.digest(of),
+        detached: detached_hash(&holdings.detached(of)),
+        hand_in_only: false,
+    }
+}
+
+/// The hash over the sorted ids of detached entries, if there are any.
+pub(super) fn detached_hash(ids: &[cairn_wire::EntryId]) -> Option<[u8; 8]> {
+    if ids.is_empty() {
+        return None;
+    }
+    let parts: Vec<&[u8]> = ids.iter().map(|id| id.0.as_slice()).collect();
+    Some(first_8(hash::derive(hash::DETACHED_CONTEXT, &parts)))
+}
+
+/// Does the pair hash stand for this state?
+fn is_implied(pair: &PairRecord, mine: &LaneState) -> bool {
+    pair.states
+        .get(&mine.of)
+        .is_some_and(|(my_end, peer_end, digest)| {
+            *my_end == mine.end
+                && *peer_end == mine.cursor
+                && *digest == mine.digest
+                && mine.detached.is_none()
+        })
+}
+
+/// The peer's states that a pair hash stands for.
+fn implied_states(pair: &PairRecord) -> BTreeMap<ScopeLane, LaneState> {
+    pair.states
+        .iter()
+        .map(|(of, (my_end, peer_end, digest))| {
+            let state = LaneState {
+                of: *of,
+                end: *peer_end,
+                cursor: *my_end,
+                digest: *digest,
+                detached: None,
+                hand_in_only: false,
+            };
+            (*of, state)
+        })
+        .collect()
+}
+
+/// The hash of all pair states, the same on both sides.
+pub(super) fn pair_hash(
+    mine: (&cairn_wire::DeviceKey, Epoch),
+    theirs: (&cairn_wire::DeviceKey, Epoch),
+    states: &BTreeMap<ScopeLane, (JournalMark, JournalMark, Digest)>,
+) -> [u8; 16] {
+    let i_am_first = mine.0 <= theirs.0;
+    let (first, second) = if i_am_first {
+        (mine, theirs)
+    } else {
+        (theirs, mine)
+    };
+    let mut bytes = Vec::with_capacity(80 + states.len() * 65);
+    for (device, epoch) in [first, second] {
+        bytes.extend_from_slice(&device.0);
+        bytes.extend_from_slice(&epoch.0);
+    }
+    for (of, (my_end, peer_end, digest)) in states {
+        bytes.extend_from_slice(&of.scope.0);
+        bytes.push(Lane::as_byte(of.lane));
+        let ends = if i_am_first {
+            [my_end, peer_end]
+        } else {
+            [peer_end, my_end]
+        };
+        for end in ends {
+            bytes.extend_from_slice(&end.position.to_be_bytes());
+            bytes.extend_from_slice(&end.hash);
+        }
+        bytes.extend_from_slice(&digest.0);
+    }
+    let mut out = [0; 16];
+    out.copy_from_slice(&hash::derive(hash::PAIR_CONTEXT, &[&bytes])[..16]);
+    out
+}

@@ -1,0 +1,52 @@
+//! What two devices may have of each other, by the authority's log as it is known here.
+
+use crate::holdings::Holdings;
+use cairn_keys::{Membership, Role, Standing};
+use cairn_wire::frame::ScopeLane;
+use cairn_wire::ids::{DeviceKey, Lane, ScopeId};
+use cairn_wire::limits::SCOPES_SHARED_MAX;
+use std::collections::BTreeMap;
+
+/// What passes between this replica and a peer.
+pub(super) struct Sharing {
+    /// What the peer is now.
+    pub standing: Standing,
+    /// Per scope and lane: may the peer have it (true), or only hand in (false)?
+    pub lanes: BTreeMap<ScopeLane, bool>,
+}
+
+/// By the membership of now: this side shares whatever it ever had a right to, since it may hold
+/// it; the peer gets only what it has a right to now, and may hand in what it ever had.
+pub(super) fn sharing(holdings: &dyn Holdings, peer: &DeviceKey) -> Sharing {
+    let membership = holdings.membership();
+    let me = holdings.device();
+    let standing = membership.standing(peer);
+    let mut lanes = BTreeMap::new();
+    let shared = membership
+        .scopes()
+        .map(|scope| scope.id)
+        .filter(|id| had(membership, &me, id) && had(membership, peer, id))
+        .take(SCOPES_SHARED_MAX);
+    for scope in shared {
+        let serve = standing == Standing::Member && has(membership, peer, &scope);
+        for lane in Lane::ALL {
+            lanes.insert(ScopeLane { scope, lane }, serve);
+        }
+    }
+    Sharing { standing, lanes }
+}
+
+/// Relays, hubs and centres carry every scope, whether they can read it or not.
+fn carries_all(membership: &Membership, device: &DeviceKey) -> bool {
+    membership
+        .member(device)
+        .is_some_and(|it| matches!(it.role, Role::Relay | Role::Hub | Role::Centre))
+}
+
+fn had(membership: &Membership, device: &DeviceKey, scope: &ScopeId) -> bool {
+    carries_all(membership, device) || membership.was_ever_member_of(device, scope)
+}
+
+fn has(membership: &Membership, device: &DeviceKey, scope: &ScopeId) -> bool {
+    carries_all(membership, device) || membership.access_now(device, scope).is_some()
+}
