@@ -1,0 +1,235 @@
+//! Kills, lost indexes and silence: nothing that was acknowledged is missing, nothing doubles.
+
+use cairn_end_to_end::proxy::Proxy;
+use cairn_end_to_end::{Centre, Device, PATIENCE, square};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const SCOPE: &str = "north/hazards";
+/// A whole push of [`areas`] takes about half a minute at this rate.
+const SLOW_BYTES_PER_SECOND: u64 = 3_000;
+const AREAS: usize = 600;
+const KILLS: usize = 25;
+
+/// A file of areas that compress badly, so that a slow link is needed for long.
+fn areas(count: usize, seed: u64) -> String {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut text = String::from("{\"type\":\"FeatureCollection\",\"features\":[\n");
+    for number in 0..count {
+        let (lat, lon) = (
+            44.0 + f64::from(random.random_range(0..900_000u32)) / 1e6,
+            17.0 + f64::from(random.random_range(0..900_000u32)) / 1e6,
+        );
+        let feature = square(lat, lon, f64::from(random.random_range(20..900u32)));
+        text.push_str(&feature.replace(
+            "\"properties\":{}",
+            &format!("\"properties\":{{\"label\":\"A-{number}\"}}"),
+        ));
+        text.push_str(if number + 1 < count { ",\n" } else { "\n" });
+    }
+    text.push_str("]}\n");
+    text
+}
+
+fn import(device: &Device, count: usize, seed: u64) {
+    let file = device.file("areas.geojson", &areas(count, seed));
+    let said = device
+        .run(&[
+            "import",
+            &file,
+            "--kind",
+            "hazardous_area",
+            "--scope",
+            SCOPE,
+            "--map",
+            "local_id=label",
+        ])
+        .expect(0)
+        .json();
+    assert_eq!(said["taken"], count);
+}
+
+fn documents(device: &Device) -> u64 {
+    device.run(&["status"]).expect(0).json()["documents"]
+        .as_u64()
+        .expect("a number of documents")
+}
+
+fn sound(device: &Device) {
+    let check = device.run(&["check"]).expect(0).json();
+    assert_eq!(check["ok"], true, "{check:#}");
+}
+
+#[test]
+fn killed_at_random_moments_of_a_slow_sync_nothing_acknowledged_is_missing() {
+    let mut random = ChaCha8Rng::seed_from_u64(0xCA1F);
+    let mut centre = Centre::start();
+    let alpha = centre.device("Alpha", &["north/hazards:rw"]);
+    let delta = centre.device("Delta", &["north/hazards:rw"]);
+    import(&alpha, AREAS, 1);
+    import(&delta, AREAS, 2);
+
+    let (mut device_kills, mut relay_kills) = (0, 0);
+    let until = Instant::now() + 10 * PATIENCE;
+    while device_kills < KILLS || relay_kills < KILLS {
+        assert!(Instant::now() < until, "the kills take too long");
+        let device = if random.random_bool(0.5) {
+            &alpha
+        } else {
+            &delta
+        };
+        let mut syncing = device
+            .command(&["sync"])
+            .env(
+                "CAIRN_THROTTLE_BYTES_PER_S",
+                SLOW_BYTES_PER_SECOND.to_string(),
+            )
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("cairn starts");
+        std::thread::sleep(Duration::from_millis(random.random_range(20..1_200)));
+        if device_kills < KILLS && (relay_kills >= KILLS || random.random_bool(0.5)) {
+            syncing.kill().expect("our own child can be killed");
+            device_kills += 1;
+        } else {
+            centre.kill();
+            relay_kills += 1;
+            syncing.kill().expect("our own child can be killed");
+            centre.run();
+        }
+        syncing.wait().expect("our own child can be waited for");
+    }
+
+    for device in [&alpha, &delta, &alpha] {
+        device.sync();
+    }
+    for device in [&alpha, &delta] {
+        assert_eq!(documents(device), 2 * AREAS as u64);
+        sound(device);
+    }
+    assert_eq!(alpha.export(), delta.export());
+    let verified = centre.ops(&["verify"]).expect(0).json();
+    assert_eq!(verified["ok"], true, "{verified:#}");
+    let ahead = alpha.sync();
+    assert_eq!(ahead["entries_sent"], 0);
+    assert_eq!(ahead["entries_received"], 0);
+    centre.eventually(&["status"], |status| status["documents"] == 2 * AREAS);
+}
+
+/// The folders named `sled` anywhere below `dir`.
+fn index_folders(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("the folder is readable") {
+            let path = entry.expect("the folder is readable").path();
+            if path.is_dir() {
+                if path.file_name().is_some_and(|name| name == "sled") {
+                    found.push(path);
+                } else {
+                    folders.push(path);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn overwrite_with_noise(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("the index is a folder") {
+        let path = entry.expect("the index is a folder").path();
+        if path.is_file() {
+            let length = std::fs::metadata(&path).expect("it is there").len() as usize;
+            let mut random = ChaCha8Rng::seed_from_u64(length as u64);
+            let noise: Vec<u8> = (0..length.max(64)).map(|_| random.random()).collect();
+            std::fs::write(&path, noise).expect("the index is writable");
+        }
+    }
+}
+
+#[test]
+fn a_lost_index_is_rebuilt_from_the_segments_and_says_so() {
+    let mut centre = Centre::start();
+    let alpha = centre.device("Alpha", &["north/hazards:rw"]);
+    let delta = centre.device("Delta", &["north/hazards:rw"]);
+    import(&alpha, 60, 3);
+    alpha.sync();
+    // Some of it sealed and sent, some of it not.
+    import(&alpha, 20, 4);
+    let whole = alpha.export();
+
+    for noise in [false, true] {
+        let folders = index_folders(&alpha.dir());
+        assert_eq!(folders.len(), 1);
+        if noise {
+            overwrite_with_noise(&folders[0]);
+        } else {
+            std::fs::remove_dir_all(&folders[0]).expect("the index is a folder");
+        }
+        let said = alpha.run(&["status"]).expect(0);
+        assert!(said.words.contains("rebuilt"), "{said:#?}");
+        assert_eq!(said.json()["documents"], 80);
+        assert_eq!(alpha.export(), whole);
+        sound(&alpha);
+
+        centre.kill();
+        for folder in index_folders(&centre.dir()) {
+            if noise {
+                overwrite_with_noise(&folder);
+            } else {
+                std::fs::remove_dir_all(&folder).expect("the index is a folder");
+            }
+        }
+        centre.run();
+        assert!(
+            centre.words().iter().any(|line| line.contains("rebuilt")),
+            "{:#?}",
+            centre.words()
+        );
+    }
+    alpha.sync();
+    delta.sync();
+    assert_eq!(delta.export(), whole);
+    centre.eventually(&["status"], |status| status["documents"] == 80);
+}
+
+#[test]
+fn after_a_silence_the_sync_goes_on_and_sends_little_twice() {
+    let port = std::net::UdpSocket::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port on loopback")
+        .port();
+    let proxy = Proxy::start(([127, 0, 0, 1], port).into());
+    let centre = Centre::start_reached_at(port, &proxy.address().to_string());
+    let alpha = centre.device("Alpha", &["north/hazards:rw"]);
+    let delta = centre.device("Delta", &["north/hazards:rw"]);
+    import(&alpha, AREAS, 5);
+
+    let rate = 20_000;
+    let mut syncing = alpha
+        .command(&["sync"])
+        .env("CAIRN_THROTTLE_BYTES_PER_S", rate.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("cairn starts");
+    let until = Instant::now() + PATIENCE;
+    while proxy.bytes_up() < 25_000 {
+        assert!(Instant::now() < until, "nothing flows");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    proxy.set_silent(true);
+    std::thread::sleep(Duration::from_secs(3));
+    proxy.set_silent(false);
+    let status = syncing.wait().expect("our own child can be waited for");
+    assert!(status.success(), "the sync outlives a silence: {status}");
+
+    let again = alpha.sync();
+    assert_eq!(again["entries_sent"], 0);
+    delta.sync();
+    assert_eq!(alpha.export(), delta.export());
+}
