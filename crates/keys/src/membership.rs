@@ -33,7 +33,7 @@ use crate::authority::{
 use crate::device::DevicePublic;
 use crate::enrolment::CodeId;
 use crate::name::{NameError, SealedName, Subject};
-use crate::sealing::{KeyCommitment, Keyring, ScopeKey};
+use crate::sealing::{BEFORE_GRANT, KeyCommitment, Keyring, ScopeKey};
 use cairn_wire::{
     AuthorityRef, ChangeHash, DeviceKey, DocumentId, Entry, EntryId, LogId, ProgrammeId, ScopeId,
 };
@@ -488,6 +488,9 @@ impl State {
     }
 
     fn announce(&mut self, scope: ScopeId, number: u32, key: KeyCommitment) {
+        if number == BEFORE_GRANT {
+            return;
+        }
         let keys = self.keys.entry(scope).or_default();
         keys.entry(number).or_insert(key);
         if let (Some(scope), Some((newest, _))) =

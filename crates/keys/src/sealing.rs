@@ -29,6 +29,10 @@ pub const OUTBOX_HEADER_BYTES: usize = 28;
 /// Length of a scope key as a key file holds it: scope, number, secret.
 pub const SCOPE_KEY_BYTES: usize = 52;
 
+/// Number of a device's own key, which seals its outbox frames while a scope's grant has not come.
+/// No authority announces it, no grant hands it on, and no entry is sealed under it.
+pub const BEFORE_GRANT: u32 = 0;
+
 const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
 
@@ -45,6 +49,9 @@ pub enum SealError {
     /// The header names another scope than the key's.
     #[error("the key belongs to another scope")]
     Scope,
+    /// The key is the device's own, which nobody else could open an entry with.
+    #[error("key number {BEFORE_GRANT} seals outbox frames only")]
+    BeforeGrant,
     /// The plaintext does not fit.
     #[error("{0} bytes do not fit a sealed payload of at most {max}", max = ENTRY_PLAINTEXT_BYTES_MAX)]
     TooLong(usize),
@@ -80,7 +87,8 @@ impl fmt::Debug for KeyCommitment {
     }
 }
 
-/// A key that seals one scope. Numbered from 1; a revocation makes the next number.
+/// A key that seals one scope. Numbered from 1 ([`BEFORE_GRANT`] is a device's own); a revocation
+/// makes the next number.
 ///
 /// The key of [`ScopeId::AUTHORITY`] is the programme key: it seals names.
 #[derive(Clone)]
@@ -355,6 +363,9 @@ pub(crate) fn seal_payload(
 ) -> Result<(EntryHeader, Vec<u8>), SealError> {
     if header.log.scope != key.scope {
         return Err(SealError::Scope);
+    }
+    if key.number == BEFORE_GRANT {
+        return Err(SealError::BeforeGrant);
     }
     if plaintext.len() > ENTRY_PLAINTEXT_BYTES_MAX {
         return Err(SealError::TooLong(plaintext.len()));

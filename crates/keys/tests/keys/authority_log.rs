@@ -3,6 +3,7 @@
 use crate::programme::{NORTH, Programme, SOUTH, device, scope_key};
 use cairn_keys::authority::AuthorityEntry;
 use cairn_keys::device::Domain;
+use cairn_keys::sealing::BEFORE_GRANT;
 use cairn_keys::{
     Access, Appended, AuthorityError, AuthorityKey, AuthorityLog, AuthoritySecret, Body,
     DeviceSecret, Keyring, Leaf, Malformed, NO_AUTHORITY, Role, ScopeKey, SignError,
@@ -355,6 +356,13 @@ fn scopes_keys_names_and_singletons_are_told() {
         number: 2,
         key: scope_key(SOUTH, 2).commitment(),
     });
+    let own = scope_key(NORTH, BEFORE_GRANT);
+    programme.say(&Body::ScopeKeyRotated {
+        scope: NORTH,
+        number: BEFORE_GRANT,
+        key: own.commitment(),
+    });
+    assert_eq!(programme.membership().announces(&own), None);
     let document = DocumentId([5; 16]);
     for root in [6, 7] {
         programme.say(&Body::SingletonFixed {

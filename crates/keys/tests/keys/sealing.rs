@@ -3,7 +3,7 @@
 use crate::programme::{NORTH, Programme, SOUTH, Stored, device, log_of, scope_key};
 use cairn_keys::device::{SealEntryError, device_of_spki, spki, verify};
 use cairn_keys::sealing::{
-    self, ENTRY_PLAINTEXT_BYTES_MAX, KeyConflict, OpenError, SealError, outbox_header,
+    self, BEFORE_GRANT, ENTRY_PLAINTEXT_BYTES_MAX, KeyConflict, OpenError, SealError, outbox_header,
 };
 use cairn_keys::{
     Body, DeviceSecret, Domain, Grant, GrantError, GrantHash, Keyring, SEAL_OVERHEAD_BYTES,
@@ -105,6 +105,10 @@ fn what_cannot_be_sealed_is_refused() {
     assert_eq!(
         seal_entry(&secret, &scope_key(SOUTH, 1), &good, b""),
         Err(SealEntryError::Seal(SealError::Scope))
+    );
+    assert_eq!(
+        seal_entry(&secret, &scope_key(NORTH, BEFORE_GRANT), &good, b""),
+        Err(SealEntryError::Seal(SealError::BeforeGrant))
     );
     let mut numberless = good;
     numberless.number = 0;
