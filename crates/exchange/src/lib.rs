@@ -7,11 +7,19 @@
 //!
 //! It never touches disk, network or clock itself: it reads from and writes to what it is given.
 
+mod export;
 mod fault;
 mod geojson;
+mod import;
+mod report;
+mod sample;
 mod scan;
 
+pub use export::{ExportFeature, export_feature};
 pub use fault::{BadFile, BadRequest, FileFault, Refusal, Warning};
 pub use geojson::{
-    Feature, FeatureRow, GeoJsonReader, GeoJsonWriter, Geometry, Outline, WriteError,
+    Drawing, Feature, FeatureRow, GeoJsonReader, GeoJsonWriter, Geometry, Outline, WriteError,
 };
+pub use import::{Import, ImportRow, Mapping, Row};
+pub use report::{DuplicateRow, ImportReport, RefusedRow, ReportedFault, RowWarning, SeenRows};
+pub use sample::{SAMPLE_AREAS, SAMPLE_GEOJSON};

@@ -1,1 +1,3 @@
-//!
+//! What the benches measure with.
+
+pub mod generate;

@@ -11,4 +11,5 @@ mod write;
 
 pub use feature::{Feature, Geometry};
 pub use read::{FeatureRow, GeoJsonReader, Outline};
-pub use write::{GeoJsonWriter, WriteError};
+pub(crate) use write::geometry_text;
+pub use write::{Drawing, GeoJsonWriter, WriteError};

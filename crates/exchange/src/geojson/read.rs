@@ -310,10 +310,11 @@ impl Survey {
             },
         )?;
         self.outline.features += 1;
-        if wanted && extent.whole {
-            if let Ok(properties) = feature::read_properties(keep) {
-                self.outline.properties = properties.into_keys().collect();
-            }
+        if wanted
+            && extent.whole
+            && let Ok(properties) = feature::read_properties(keep)
+        {
+            self.outline.properties = properties.into_keys().collect();
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use cairn_records::geometry::{Position, Ring, Shape, UNITS_PER_DEGREE};
+use cairn_records::geometry::{Polygon, Position, Ring, UNITS_PER_DEGREE};
 use serde_json::Value;
 
 use super::feature::Geometry;
@@ -18,6 +18,26 @@ pub struct GeoJsonWriter<W> {
     out: W,
     last: Option<String>,
     line: String,
+}
+
+/// Where a feature lies, for writing.
+#[derive(Debug, Clone, Copy)]
+pub enum Drawing<'a> {
+    /// No place is known.
+    None,
+    /// A place without a boundary.
+    Position(Position),
+    /// Areas as drawn, or as dissolved from several.
+    Area(&'a [Polygon]),
+}
+
+impl<'a> From<&'a Geometry> for Drawing<'a> {
+    fn from(geometry: &'a Geometry) -> Self {
+        match geometry {
+            Geometry::Area(shape) => Self::Area(shape.polygons()),
+            Geometry::Position(position) => Self::Position(*position),
+        }
+    }
 }
 
 /// Why a feature was not written.
@@ -54,7 +74,7 @@ impl<W: Write> GeoJsonWriter<W> {
     pub fn write(
         &mut self,
         id: &str,
-        geometry: Option<&Geometry>,
+        drawing: Drawing<'_>,
         properties: &BTreeMap<String, Value>,
     ) -> Result<(), WriteError> {
         if self.last.as_deref().is_some_and(|last| last >= id) {
@@ -66,7 +86,7 @@ impl<W: Write> GeoJsonWriter<W> {
         self.line.push_str("{\"type\":\"Feature\",\"id\":");
         self.line.push_str(&Value::from(id).to_string());
         self.line.push_str(",\"geometry\":");
-        geometry_text(geometry, &mut self.line);
+        geometry_text(drawing, &mut self.line);
         self.line.push_str(",\"properties\":{");
         for (index, (name, value)) in properties.iter().enumerate() {
             if index > 0 {
@@ -95,20 +115,19 @@ impl<W: Write> GeoJsonWriter<W> {
 }
 
 /// The `geometry` member's value.
-pub(crate) fn geometry_text(geometry: Option<&Geometry>, text: &mut String) {
-    match geometry {
-        None => text.push_str("null"),
-        Some(Geometry::Position(position)) => {
+pub(crate) fn geometry_text(drawing: Drawing<'_>, text: &mut String) {
+    match drawing {
+        Drawing::None | Drawing::Area([]) => text.push_str("null"),
+        Drawing::Position(position) => {
             text.push_str("{\"type\":\"Point\",\"coordinates\":");
-            position_text(*position, text);
+            position_text(position, text);
             text.push('}');
         }
-        Some(Geometry::Area(shape)) => area_text(shape, text),
+        Drawing::Area(polygons) => area_text(polygons, text),
     }
 }
 
-fn area_text(shape: &Shape, text: &mut String) {
-    let polygons = shape.polygons();
+fn area_text(polygons: &[Polygon], text: &mut String) {
     let single = polygons.len() == 1;
     text.push_str(if single {
         "{\"type\":\"Polygon\",\"coordinates\":"
@@ -189,13 +208,13 @@ mod tests {
     fn ids_must_ascend() {
         let mut writer = GeoJsonWriter::new(Vec::new()).unwrap();
         let none = BTreeMap::new();
-        writer.write("b", None, &none).unwrap();
+        writer.write("b", Drawing::None, &none).unwrap();
         assert!(matches!(
-            writer.write("b", None, &none),
+            writer.write("b", Drawing::None, &none),
             Err(WriteError::Order)
         ));
         assert!(matches!(
-            writer.write("a", None, &none),
+            writer.write("a", Drawing::None, &none),
             Err(WriteError::Order)
         ));
         let bytes = writer.finish().unwrap();

@@ -1,0 +1,238 @@
+//! What an import says when it is done: `cairn.import/1`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cairn_wire::limits;
+use serde::Serialize;
+
+use crate::fault::{FileFault, Refusal, Warning};
+
+/// What became of every row. Serialises as `cairn.import/1`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ImportReport {
+    schema: &'static str,
+    /// Rows that were read.
+    pub considered: u64,
+    /// Rows that became records.
+    pub taken: u64,
+    /// Rows that changed a record which was there already (`--key`).
+    pub updated: u64,
+    /// Rows that are records already, or are the same as an earlier row.
+    pub duplicates: u64,
+    /// Rows that were not taken, by number, as many as are listed.
+    pub refused: Vec<RefusedRow>,
+    /// How many were not taken.
+    pub refused_count: u64,
+    /// Rows that were taken as they stand and that a person should look at.
+    pub warnings: Vec<RowWarning>,
+    /// How many warnings there were, by word.
+    pub warning_counts: BTreeMap<&'static str, u64>,
+    /// Which rows were skipped, as many as are listed.
+    pub duplicate_rows: Vec<DuplicateRow>,
+    /// Properties of the file that went into no field.
+    pub unmapped: Vec<String>,
+    /// False where reading stopped before the end of the file.
+    pub complete: bool,
+    /// Why it stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<ReportedFault>,
+}
+
+/// A row that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedRow {
+    /// Its number, from 1.
+    pub row: u64,
+    /// A stable word for scripts.
+    pub reason: &'static str,
+    /// Why, in a sentence.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// Something to look at in a row that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RowWarning {
+    /// The row's number, from 1.
+    pub row: u64,
+    /// A stable word for scripts.
+    pub reason: &'static str,
+    /// What was seen, in a sentence.
+    pub message: String,
+}
+
+/// A row that was skipped because its record is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DuplicateRow {
+    /// Its number, from 1.
+    pub row: u64,
+    /// The earlier row of this file that it equals; absent where the record was there before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_row: Option<u64>,
+}
+
+/// Why reading stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReportedFault {
+    /// A stable word for scripts.
+    pub reason: &'static str,
+    /// What is wrong, in a sentence.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Default for ImportReport {
+    fn default() -> Self {
+        Self {
+            schema: "cairn.import/1",
+            considered: 0,
+            taken: 0,
+            updated: 0,
+            duplicates: 0,
+            refused: Vec::new(),
+            refused_count: 0,
+            warnings: Vec::new(),
+            warning_counts: BTreeMap::new(),
+            duplicate_rows: Vec::new(),
+            unmapped: Vec::new(),
+            complete: true,
+            fault: None,
+        }
+    }
+}
+
+impl ImportReport {
+    /// A report of a file with these properties that go into no field.
+    #[must_use]
+    pub fn new(unmapped: &[String]) -> Self {
+        Self {
+            unmapped: unmapped.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// A row became a record.
+    pub fn taken(&mut self, row: u64, warnings: &[Warning]) {
+        self.considered += 1;
+        self.taken += 1;
+        self.warned(row, warnings);
+    }
+
+    /// A row changed a record that was there.
+    pub fn updated(&mut self, row: u64, warnings: &[Warning]) {
+        self.considered += 1;
+        self.updated += 1;
+        self.warned(row, warnings);
+    }
+
+    /// A row was skipped: its record was there, or it equals an earlier row.
+    pub fn duplicate(&mut self, row: u64, of_row: Option<u64>) {
+        self.considered += 1;
+        self.duplicates += 1;
+        if self.duplicate_rows.len() < limits::EXCHANGE_REPORT_ROWS_MAX {
+            self.duplicate_rows.push(DuplicateRow { row, of_row });
+        }
+    }
+
+    /// A row was not taken.
+    pub fn refused(&mut self, row: u64, refusal: Refusal) {
+        self.considered += 1;
+        self.refused_count += 1;
+        if self.refused.len() < limits::EXCHANGE_REPORT_ROWS_MAX {
+            let Refusal {
+                code,
+                message,
+                hint,
+            } = refusal;
+            self.refused.push(RefusedRow {
+                row,
+                reason: code,
+                message,
+                hint,
+            });
+        }
+    }
+
+    /// Reading stopped before the end of the file.
+    pub fn stopped(&mut self, fault: &FileFault) {
+        self.complete = false;
+        self.fault = Some(ReportedFault {
+            reason: fault.code(),
+            message: fault.to_string(),
+            hint: fault.hint().to_owned(),
+        });
+    }
+
+    /// Whether everything in the file is a record now: exit code 0, else 3.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.complete && self.refused_count == 0
+    }
+
+    fn warned(&mut self, row: u64, warnings: &[Warning]) {
+        for Warning { code, message } in warnings {
+            *self.warning_counts.entry(code).or_default() += 1;
+            if self.warnings.len() < limits::EXCHANGE_REPORT_ROWS_MAX {
+                self.warnings.push(RowWarning {
+                    row,
+                    reason: code,
+                    message: message.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// Which rows of a file equal an earlier one.
+#[derive(Debug, Default)]
+pub struct SeenRows(HashMap<[u8; 16], u64>);
+
+impl SeenRows {
+    /// Remembers a row by the first half of its key; answers the earlier row that it equals.
+    pub fn see(&mut self, row: u64, import_key: &[u8; 32]) -> Option<u64> {
+        let (half, _) = import_key.split_first_chunk::<16>()?;
+        match self.0.entry(*half) {
+            std::collections::hash_map::Entry::Occupied(earlier) => Some(*earlier.get()),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(row);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_is_the_one_that_scripts_rely_on() {
+        let mut report = ImportReport::default();
+        report.taken(1, &[Warning::new("self_crossing", "It crosses.")]);
+        report.refused(2, Refusal::new("no_geometry", "None.", "Draw it."));
+        report.duplicate(3, Some(1));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["schema"], "cairn.import/1");
+        assert_eq!(
+            (&json["considered"], &json["taken"], &json["duplicates"]),
+            (&3.into(), &1.into(), &1.into())
+        );
+        assert_eq!(json["refused"][0]["row"], 2);
+        assert_eq!(json["refused"][0]["reason"], "no_geometry");
+        assert_eq!(json["refused"][0]["message"], "None.");
+        assert_eq!(json["warnings"][0]["row"], 1);
+        assert_eq!(json["warning_counts"]["self_crossing"], 1);
+        assert!(!report.is_whole());
+    }
+
+    #[test]
+    fn equal_rows_name_the_first() {
+        let mut seen = SeenRows::default();
+        assert_eq!(seen.see(1, &[1; 32]), None);
+        assert_eq!(seen.see(2, &[2; 32]), None);
+        assert_eq!(seen.see(3, &[1; 32]), Some(1));
+        assert_eq!(seen.see(4, &[1; 32]), Some(1));
+    }
+}

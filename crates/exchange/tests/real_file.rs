@@ -1,0 +1,93 @@
+//! The Bosnian suspect areas: 11,068 features of a real, untidy file.
+
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
+use std::{collections::BTreeMap, fs::File, path::PathBuf};
+
+use cairn_exchange::{GeoJsonReader, Geometry, Import, ImportReport, Mapping, SeenRows};
+use cairn_records::{schema, summary::import_key_of};
+use cairn_wire::ids::ScopeId;
+
+const NAME: &str = "bih_suspect_areas_simplyfied.geojson";
+
+fn real_file() -> Option<File> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let folder = std::env::var_os("CAIRN_SHARED_DATA").map_or(root, PathBuf::from);
+    let file = File::open(folder.join(NAME)).ok();
+    if file.is_none() {
+        eprintln!(
+            "SKIPPED: {NAME} is not there; set CAIRN_SHARED_DATA to the folder that holds it"
+        );
+    }
+    file
+}
+
+#[test]
+fn features_are_counted_as_the_programme_expects() {
+    let Some(file) = real_file() else { return };
+    let reader = GeoJsonReader::open(file, None).unwrap();
+    assert_eq!(reader.outline().features, 11_068);
+    assert_eq!(reader.outline().properties, ["fileId", "typeArea"]);
+    let mut refused = BTreeMap::new();
+    let mut warned = BTreeMap::new();
+    let (mut considered, mut areas) = (0, 0);
+    for row in reader {
+        let row = row.unwrap();
+        considered += 1;
+        match row.result {
+            Ok(feature) => {
+                assert!(matches!(feature.geometry, Geometry::Area(_)));
+                areas += 1;
+                for warning in feature.warnings {
+                    *warned.entry(warning.code).or_insert(0) += 1;
+                }
+            }
+            Err(refusal) => *refused.entry(refusal.code).or_insert(0) += 1,
+        }
+    }
+    assert_eq!(considered, 11_068);
+    assert_eq!(areas, 7_971);
+    assert_eq!(
+        refused,
+        BTreeMap::from([("empty_geometry", 3), ("no_geometry", 3_094)])
+    );
+    assert_eq!(warned, BTreeMap::from([("self_crossing", 307)]));
+}
+
+#[test]
+fn rows_are_taken_skipped_and_refused_as_the_programme_expects() {
+    let Some(file) = real_file() else { return };
+    let kind = schema::kind("hazardous_area").unwrap();
+    let mut import = Import::open(file, kind, &Mapping::default(), None).unwrap();
+    let mut report = ImportReport::new(import.unmapped());
+    let mut seen = SeenRows::default();
+    for row in import.by_ref() {
+        let row = row.unwrap();
+        match row.result {
+            Ok(taken) => {
+                let key = import_key_of(kind, &ScopeId([7; 16]), &taken.edits);
+                match seen.see(row.number, &key) {
+                    Some(earlier) => report.duplicate(row.number, Some(earlier)),
+                    None => report.taken(row.number, &taken.warnings),
+                }
+            }
+            Err(refusal) => report.refused(row.number, refusal),
+        }
+    }
+    assert_eq!(
+        (
+            report.considered,
+            report.taken,
+            report.duplicates,
+            report.refused_count
+        ),
+        (11_068, 7_967, 4, 3_097)
+    );
+    assert_eq!(report.refused.len(), 3_097);
+    assert_eq!(
+        report.warning_counts,
+        BTreeMap::from([("self_crossing", 307)])
+    );
+    assert_eq!(report.warnings.len(), 307);
+    assert_eq!(report.unmapped, ["fileId", "typeArea"]);
+}
