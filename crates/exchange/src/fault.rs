@@ -1,5 +1,6 @@
 //! What is said about a file, or about one row of it, that cannot be taken.
 
+use cairn_records::WriteError;
 use serde::Serialize;
 
 use crate::scan::ScanFault;
@@ -30,6 +31,17 @@ impl Refusal {
     }
 }
 
+/// A row whose edits were understood but could not be written as one change.
+impl From<&WriteError> for Refusal {
+    fn from(error: &WriteError) -> Self {
+        Self::new(
+            "not_writable",
+            error.to_string(),
+            "Correct or shorten the value in the file and import it again.",
+        )
+    }
+}
+
 /// Something in a row that was taken as it stands and that a person should look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
@@ -46,6 +58,17 @@ impl Warning {
             message: message.into(),
         }
     }
+}
+
+/// Why a file that should hold one place does not.
+#[derive(Debug, thiserror::Error)]
+pub enum SingleFault {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileFault),
+    /// What stands in it.
+    #[error(transparent)]
+    Row(#[from] Refusal),
 }
 
 /// Why reading stopped.

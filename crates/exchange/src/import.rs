@@ -6,7 +6,7 @@ use std::{
 };
 
 use cairn_records::{
-    Edit,
+    Edit, Extent, Record,
     input::{self, InputError},
     perimeter::Perimeter,
     schema::{self, Class, Field, FieldType, Kind},
@@ -85,6 +85,43 @@ pub struct ImportRow {
     pub exported_key: Option<String>,
     /// What a person should look at.
     pub warnings: Vec<Warning>,
+}
+
+impl ImportRow {
+    /// What this row says that its record does not say already: the edits of a second import.
+    /// `now` is the record as it reads, `at_root` as the first import left it. A value that
+    /// stands is not written again, and neither is one that the file said then and that people
+    /// have changed since.
+    #[must_use]
+    pub fn news(&self, now: &Record, at_root: &Record) -> Vec<Edit> {
+        let said = |edit: &&Edit| !says(now, edit) && !says(at_root, edit);
+        self.edits.iter().filter(said).cloned().collect()
+    }
+}
+
+/// Whether a record says what an edit would say. What is written once is never said anew.
+fn says(record: &Record, edit: &Edit) -> bool {
+    match edit {
+        Edit::Set { field, .. } if field == KEY_FIELD => true,
+        Edit::Set { field, value, .. } | Edit::Add { field, value } => record.stands(field, value),
+        Edit::Text { field, text } => record.fields.get(field).is_some_and(|reading| {
+            let texts = reading.values.iter().map(|shown| &shown.value);
+            texts
+                .chain([&reading.reads])
+                .any(|value| value.as_text() == Some(text))
+        }),
+        Edit::Place { field, at } => record.fields.get(field).is_some_and(|reading| {
+            let stands = reading
+                .values
+                .iter()
+                .filter_map(|shown| shown.value.as_perimeter());
+            stands.into_iter().any(|perimeter| match &perimeter.extent {
+                Extent::Circle { centre, .. } => centre == at,
+                Extent::Rings(_) => false,
+            })
+        }),
+        Edit::Remove { .. } | Edit::Decide(_) => false,
+    }
 }
 
 /// One row of a file.
@@ -343,13 +380,22 @@ fn put(edits: &mut Vec<Edit>, path: &str, field: &Field, value: &Json) -> Result
         return Ok(());
     }
     match field.class {
-        Class::Text => edits.push(Edit::Text {
-            field: path.to_owned(),
-            text: match value {
+        Class::Text => {
+            let text = match value {
                 Json::String(text) => text.clone(),
                 other => other.to_string(),
-            },
-        }),
+            };
+            if text.len() > limits::TEXT_BYTES_MAX {
+                return Err(InputError::WrongForm {
+                    field: path.to_owned(),
+                    advice: format!("a text has at most {} bytes", limits::TEXT_BYTES_MAX),
+                });
+            }
+            edits.push(Edit::Text {
+                field: path.to_owned(),
+                text,
+            });
+        }
         Class::Set | Class::Log => {
             for member in members(field, value) {
                 let value = input::from_json(path, &field.field_type, &member)?;

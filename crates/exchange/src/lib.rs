@@ -16,9 +16,10 @@ mod sample;
 mod scan;
 
 pub use export::{ExportFeature, export_feature};
-pub use fault::{BadFile, BadRequest, FileFault, Refusal, Warning};
+pub use fault::{BadFile, BadRequest, FileFault, Refusal, SingleFault, Warning};
 pub use geojson::{
     Drawing, Feature, FeatureRow, GeoJsonReader, GeoJsonWriter, Geometry, Outline, WriteError,
+    read_single,
 };
 pub use import::{Import, ImportRow, Mapping, Row};
 pub use report::{DuplicateRow, ImportReport, RefusedRow, ReportedFault, RowWarning, SeenRows};

@@ -2,7 +2,9 @@
 
 use std::io::Cursor;
 
-use cairn_exchange::{Feature, FeatureRow, FileFault, GeoJsonReader, Geometry, Refusal};
+use cairn_exchange::{
+    Feature, FeatureRow, FileFault, GeoJsonReader, Geometry, Refusal, read_single,
+};
 use proptest::prelude::*;
 
 type Read = (Vec<FeatureRow>, Option<FileFault>);
@@ -382,6 +384,19 @@ fn rows_before_the_damage_are_given_and_its_place_is_named() {
     let deep = text.replacen("\"a\":1", &format!("\"a\":{}1", "[".repeat(200)), 1);
     let (rows, fault) = read(deep.as_bytes()).unwrap();
     assert_eq!((rows.len(), fault.unwrap().code()), (0, "too_deep"));
+}
+
+#[test]
+fn one_place_is_read_from_a_file_that_holds_one() {
+    let single = |text: &str| read_single(Cursor::new(text.as_bytes().to_vec()), None);
+    let f = feature("Polygon", SQUARE);
+    assert!(single(&f).is_ok());
+    assert!(single(&collection(std::slice::from_ref(&f))).is_ok());
+    let message = |text: &str| single(text).unwrap_err().to_string();
+    assert!(message(&collection(&[])).contains("no feature"));
+    assert!(message(&collection(&[f.clone(), f.clone()])).contains("several"));
+    assert!(message(&f.replace("Polygon", "LineString")).contains("LineString"));
+    assert!(message(&f[..f.len() - 1]).contains("cut off"));
 }
 
 fn sample_text() -> String {

@@ -91,3 +91,32 @@ fn rows_are_taken_skipped_and_refused_as_the_programme_expects() {
     assert_eq!(report.warnings.len(), 307);
     assert_eq!(report.unmapped, ["fileId", "typeArea"]);
 }
+
+#[test]
+fn every_corner_is_within_half_a_unit_of_the_source() {
+    let (Some(file), Some(again)) = (real_file(), real_file()) else {
+        return;
+    };
+    let source: serde_json::Value =
+        serde_json::from_reader(std::io::BufReader::new(again)).unwrap();
+    let mut corners = 0;
+    for row in GeoJsonReader::open(file, None).unwrap() {
+        let row = row.unwrap();
+        let Ok(feature) = row.result else { continue };
+        let Geometry::Area(shape) = feature.geometry else {
+            panic!("an area")
+        };
+        let drawn = &source["features"][row.number as usize - 1]["geometry"]["coordinates"][0];
+        for (corner, drawn) in shape.polygons()[0]
+            .outer
+            .corners()
+            .iter()
+            .zip(drawn.as_array().unwrap())
+        {
+            assert!((corner.lon() - drawn[0].as_f64().unwrap()).abs() <= 5e-8);
+            assert!((corner.lat() - drawn[1].as_f64().unwrap()).abs() <= 5e-8);
+            corners += 1;
+        }
+    }
+    assert!(corners > 50_000, "{corners}");
+}

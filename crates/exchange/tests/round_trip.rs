@@ -236,6 +236,63 @@ fn a_row_without_its_key_is_refused() {
 }
 
 #[test]
+fn a_second_import_writes_only_what_is_new() {
+    let mapping = mapping(
+        &[
+            "local_id=number",
+            "hazard_class=class",
+            "eo_categories=codes",
+        ],
+        Some("number"),
+    );
+    let read_rows = |text: &str| {
+        let import = Import::open(Cursor::new(text.as_bytes()), kind(), &mapping, None).unwrap();
+        import
+            .filter_map(|row| row.unwrap().result.ok())
+            .collect::<Vec<_>>()
+    };
+    let first = read_rows(PLAIN);
+    for row in &first {
+        let root = read(&document(&row.edits), &facts).unwrap();
+        assert_eq!(row.news(&root, &root), []);
+    }
+    let mut document = document(&first[0].edits);
+    let root = read(&document, &facts).unwrap();
+    let reopened = Edit::Set {
+        field: "local_id".into(),
+        value: "HA-7".into(),
+        reason: None,
+    };
+    let mut transaction = document.transaction();
+    apply_edit(&mut transaction, kind(), &root, &[reopened]).unwrap();
+    transaction.commit();
+    let now = read(&document, &facts).unwrap();
+    assert_eq!(
+        first[0].news(&now, &root),
+        [],
+        "what a team changed since is not set back"
+    );
+    let changed = read_rows(&PLAIN.replace("ap_mine; uxo", "ap_mine; uxo; axo"));
+    let added = Edit::Add {
+        field: "eo_categories".into(),
+        value: "axo".into(),
+    };
+    assert_eq!(changed[0].news(&now, &root), [added]);
+}
+
+#[test]
+fn a_text_too_long_for_a_record_refuses_its_row() {
+    let long = PLAIN.replace(
+        "\"class\":\"Suspected\"",
+        &format!("\"description\":\"{}\"", "x".repeat(17 << 10)),
+    );
+    let mut import = Import::open(Cursor::new(long), kind(), &Mapping::default(), None).unwrap();
+    let refusal = import.next().unwrap().unwrap().result.unwrap_err();
+    assert_eq!(refusal.code, "bad_value");
+    assert!(refusal.message.contains("16384 bytes"), "{refusal}");
+}
+
+#[test]
 fn an_edited_record_is_known_by_its_mark_and_a_changed_row_is_not() {
     let row = rows(SAMPLE_GEOJSON, &Mapping::default()).remove(0);
     let mut document = document(&row.edits);

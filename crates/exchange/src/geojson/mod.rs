@@ -10,6 +10,6 @@ mod read;
 mod write;
 
 pub use feature::{Feature, Geometry};
-pub use read::{FeatureRow, GeoJsonReader, Outline};
+pub use read::{FeatureRow, GeoJsonReader, Outline, read_single};
 pub(crate) use write::geometry_text;
 pub use write::{Drawing, GeoJsonWriter, WriteError};

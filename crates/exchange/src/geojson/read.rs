@@ -9,7 +9,7 @@ use super::{
     feature::{self, Feature},
 };
 use crate::{
-    fault::{FileFault, Refusal},
+    fault::{FileFault, Refusal, SingleFault},
     scan::{ScanFault, Scanner},
 };
 
@@ -238,6 +238,28 @@ impl<R: Read> Iterator for GeoJsonReader<R> {
             self.state = State::End;
         }
         item
+    }
+}
+
+/// Reads a file that holds one feature or geometry, as `cairn new --geojson` takes it.
+///
+/// # Errors
+///
+/// Where it holds none or several, or one that says no place.
+pub fn read_single(input: impl Read + Seek, crs: Option<&str>) -> Result<Feature, SingleFault> {
+    let mut reader = GeoJsonReader::open(input, crs)?;
+    let several = |what: &str| {
+        SingleFault::Row(Refusal::new(
+            "not_one_feature",
+            format!("The file holds {what}; here it must hold one area or place."),
+            "Save the one that is meant into a file of its own, or use cairn import.",
+        ))
+    };
+    let row = reader.next().ok_or_else(|| several("no feature"))??;
+    match reader.next() {
+        None => Ok(row.result?),
+        Some(Ok(_)) => Err(several("several features")),
+        Some(Err(fault)) => Err(fault.into()),
     }
 }
 
