@@ -26,6 +26,7 @@ impl Record {
             "conflicts": self.conflicts(),
             "proposals": self.proposals(),
             "flags": self.flags.iter().map(|flag| flag.name()).collect::<Vec<_>>(),
+            "approval": self.approval.name(),
             "fields": fields,
         })
     }

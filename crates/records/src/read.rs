@@ -73,6 +73,31 @@ pub struct Record {
     pub fields: BTreeMap<String, FieldReading>,
     /// What people should know before they rely on it.
     pub flags: BTreeSet<Flag>,
+    /// Whether somebody approved it, as it is or as it was.
+    pub approval: Approval,
+}
+
+/// Whether a record was approved. An approval speaks of the heads that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approval {
+    /// Not yet.
+    None,
+    /// As it stands.
+    Approved,
+    /// In an earlier state; somebody changed it since, or without knowing.
+    ChangedSince,
+}
+
+impl Approval {
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Approved => "approved",
+            Self::ChangedSince => "approved_changed_since",
+        }
+    }
 }
 
 /// Something to know before relying on a record.
@@ -82,7 +107,7 @@ pub enum Flag {
     ExtentNotSurveyed,
     /// It says no place at all.
     NoPlace,
-    /// A ring crosses or touches itself; it reads as the union of its loops.
+    /// A ring crosses itself; it reads as the union of its loops.
     CrossesItself,
     /// It was withdrawn, and somebody who did not know, or did not agree, changed it.
     ChangedAfterWithdrawal,
@@ -313,12 +338,14 @@ impl<'a, F: Facts> Reader<'a, F> {
             heads,
             fields: BTreeMap::new(),
             flags: BTreeSet::new(),
+            approval: Approval::None,
         };
         self.known_fields(kind, &mut record);
         self.unknown_fields(kind, &mut record);
         self.implied_status(kind, &mut record);
         self.extent(&mut record);
         self.flags(&mut record);
+        record.approval = self.approval(&record);
         if let Value::Bytes(scope) = record.reads("scope") {
             record.scope = ScopeId::from_slice(scope);
         }
@@ -447,6 +474,39 @@ impl<'a, F: Facts> Reader<'a, F> {
         let early = |facts: &ChangeFacts| facts.recorded_at_s.is_some_and(|at| at < EARLIEST_S);
         if self.known.values().any(early) {
             record.flags.insert(Flag::ClockDoubtful);
+        }
+    }
+
+    /// Whether every change is a workflow step or one that an approval by a verified author
+    /// speaks of. Who may approve what is for membership and codebook to say.
+    fn approval(&self, record: &Record) -> Approval {
+        let steps = record.fields.get("workflow").map(|field| &field.values);
+        let steps: Vec<&Shown> = steps.into_iter().flatten().collect();
+        let approved: Vec<ChangeHash> = steps
+            .iter()
+            .filter(|step| step.verified)
+            .filter_map(|step| match &step.value {
+                Value::Map(parts) if parts.get("step")?.as_text()? == "approved" => {
+                    parts.get("heads")?.as_text()
+                }
+                _ => None,
+            })
+            .flat_map(|heads| heads.split([',', ' ']))
+            .filter_map(|head| head.parse().ok())
+            .collect();
+        if approved.is_empty() {
+            return Approval::None;
+        }
+        let spoken_of = |change: &ChangeHash| {
+            steps.iter().any(|step| step.change == *change)
+                || approved
+                    .iter()
+                    .any(|head| head == change || self.lineage.is_ancestor(change, head))
+        };
+        if self.lineage.changes().iter().all(spoken_of) {
+            Approval::Approved
+        } else {
+            Approval::ChangedSince
         }
     }
 

@@ -56,6 +56,10 @@ impl Edge {
             || other.holds(self.b)
     }
 
+    fn shares_end(&self, other: &Self) -> bool {
+        [other.a, other.b].contains(&self.a) || [other.a, other.b].contains(&self.b)
+    }
+
     fn crosses(&self, other: &Self) -> bool {
         let (c, d) = (side(self.a, self.b, other.a), side(self.a, self.b, other.b));
         let (e, f) = (
@@ -88,14 +92,28 @@ pub(super) fn edges(ring: &Ring) -> Vec<Edge> {
     edges.map(|(a, b)| Edge::new(*a, *b)).collect()
 }
 
-/// Whether a ring crosses, touches or doubles back on itself.
+/// Whether a ring crosses itself: two of its sides cross, or a corner lies on another side.
+/// (A corner that is used twice, and a line that is doubled back, are not flagged.)
 #[must_use]
 pub fn crosses_itself(ring: &Ring) -> bool {
+    let edges = edges(ring);
+    let mut found = false;
+    pairs(&edges, |first, second| {
+        if let (Some(one), Some(other)) = (edges.get(first), edges.get(second)) {
+            found = one.meets(other) && !one.shares_end(other);
+        }
+        !found
+    });
+    found
+}
+
+/// Whether a ring's sides have nothing in common but the corners between neighbours.
+pub(super) fn is_simple(ring: &Ring) -> bool {
     let points = corners(ring);
     let edges = edges(ring);
     let len = edges.len();
     if len < 3 {
-        return true;
+        return false;
     }
     let mut found = false;
     pairs(&edges, |first, second| {
@@ -120,7 +138,7 @@ pub fn crosses_itself(ring: &Ring) -> bool {
         };
         !found
     });
-    found
+    !found
 }
 
 /// Whether more than `max` pairs of pieces cross. Bounds what an overlay can be made to do.
@@ -167,27 +185,46 @@ mod tests {
 
     #[test]
     fn crossing_touching_and_doubling_back_are_seen() {
-        assert!(!crosses_itself(&ring(&[(0, 0), (9, 0), (9, 9), (0, 9)])));
-        assert!(!crosses_itself(&ring(&[(0, 0), (9, 0), (5, 5)])));
-        assert!(
-            !crosses_itself(&ring(&[(0, 0), (5, 0), (9, 0), (5, 5)])),
-            "a corner on a line"
-        );
-        assert!(
-            crosses_itself(&ring(&[(0, 0), (9, 9), (9, 0), (0, 9)])),
-            "a bow tie"
-        );
-        assert!(
-            crosses_itself(&ring(&[(0, 0), (9, 0), (9, 9), (5, 0), (0, 9)])),
-            "a corner on another side"
-        );
-        assert!(
-            crosses_itself(&ring(&[(0, 0), (9, 0), (4, 0), (4, 9)])),
-            "a line doubled back"
-        );
-        assert!(
-            crosses_itself(&ring(&[(0, 0), (5, 5), (9, 0), (9, 9), (5, 5), (0, 9)])),
-            "one corner twice"
-        );
+        for (corners, simple, crosses, what) in [
+            (
+                &[(0, 0), (9, 0), (9, 9), (0, 9)][..],
+                true,
+                false,
+                "a square",
+            ),
+            (&[(0, 0), (9, 0), (5, 5)], true, false, "a triangle"),
+            (
+                &[(0, 0), (5, 0), (9, 0), (5, 5)],
+                true,
+                false,
+                "a corner within a side",
+            ),
+            (&[(0, 0), (9, 9), (9, 0), (0, 9)], false, true, "a bow tie"),
+            (
+                &[(0, 0), (9, 0), (9, 9), (5, 0), (0, 9)],
+                false,
+                true,
+                "a corner on another side",
+            ),
+            (
+                &[(0, 0), (9, 0), (9, 9), (15, 15), (9, 9), (0, 9)],
+                false,
+                false,
+                "a line doubled back",
+            ),
+            (
+                &[(0, 0), (5, 5), (9, 0), (9, 9), (5, 5), (0, 9)],
+                false,
+                false,
+                "a corner twice",
+            ),
+        ] {
+            let ring = ring(corners);
+            assert_eq!(
+                (is_simple(&ring), crosses_itself(&ring)),
+                (simple, crosses),
+                "{what}"
+            );
+        }
     }
 }

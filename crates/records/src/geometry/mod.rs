@@ -203,7 +203,7 @@ impl Shape {
         Bounds::of(self.rings().flat_map(|ring| ring.corners()).copied())
     }
 
-    /// Whether one of its rings crosses or touches itself.
+    /// Whether one of its rings crosses itself.
     #[must_use]
     pub fn crosses_itself(&self) -> bool {
         self.rings().any(crosses_itself)

@@ -1,6 +1,6 @@
 //! What rings enclose, and how such regions join and hold each other.
 
-use super::crossing::{Edge, crosses_itself, crossings_exceed, edges};
+use super::crossing::{Edge, crossings_exceed, edges, is_simple};
 use super::{Bounds, Polygon, Position, Ring, Shape, area_m2};
 use i_overlay::core::fill_rule::FillRule;
 use i_overlay::core::overlay::{Overlay, ShapeType};
@@ -12,6 +12,8 @@ use i_overlay::i_float::int::point::IntPoint;
 const CROSSINGS_MAX: usize = 4_096;
 /// Corners that go into one overlay; beyond, hulls again.
 const CORNERS_MAX: usize = 64 * 1024;
+/// Round what was drawn as a mere line, about a metre.
+const MARGIN_E7: i32 = 100;
 /// The overlay's integers stay below this, whatever lies where.
 const REACH_MAX: i64 = 1 << 29;
 
@@ -25,24 +27,34 @@ pub struct Region {
 impl Region {
     /// What a shape encloses. A ring that crosses itself encloses everything that cannot be
     /// reached from outside without crossing it (the union of all its loops); a hole counts only
-    /// where it is drawn without a crossing.
+    /// where it is drawn without a crossing. A shape drawn as a mere line is a hazard all the
+    /// same: it reads as the box round it, with a margin of about a metre.
     #[must_use]
     pub fn of(shape: &Shape) -> Self {
-        match shape.polygons() {
-            [polygon] if polygon.holes.is_empty() && !crosses_itself(&polygon.outer) => {
-                let oriented = oriented(polygon.outer.corners().to_vec(), true);
-                Self {
-                    polygons: ring_of(oriented)
-                        .map(|outer| Polygon {
-                            outer,
-                            holes: Vec::new(),
-                        })
-                        .into_iter()
-                        .collect(),
-                }
-            }
+        let region = match shape.polygons() {
+            [polygon] => Self::of_polygon(polygon),
             polygons => Self::union(&polygons.iter().map(Self::of_polygon).collect::<Vec<_>>()),
+        };
+        if region.is_empty() {
+            return shape.bounds().map(Self::around).unwrap_or_default();
         }
+        region
+    }
+
+    fn around(bounds: Bounds) -> Self {
+        let margin = i64::from(MARGIN_E7);
+        let corner = |lat: i32, north: i64, lon: i32, east: i64| {
+            let (lat, lon) = (i64::from(lat), i64::from(lon));
+            Position::new(lat + north * margin, lon + east * margin)
+        };
+        let (low, high) = (bounds.south_west, bounds.north_east);
+        let corners = [
+            corner(low.lat_e7, -1, low.lon_e7, -1),
+            corner(low.lat_e7, -1, high.lon_e7, 1),
+            corner(high.lat_e7, 1, high.lon_e7, 1),
+            corner(high.lat_e7, 1, low.lon_e7, -1),
+        ];
+        Self::from_rings(vec![corners.into_iter().flatten().collect()])
     }
 
     fn of_polygon(polygon: &Polygon) -> Self {
@@ -50,7 +62,7 @@ impl Region {
         let holes: Vec<&Ring> = polygon
             .holes
             .iter()
-            .filter(|hole| !crosses_itself(hole))
+            .filter(|hole| is_simple(hole))
             .collect();
         if holes.is_empty() {
             return outer;
@@ -61,7 +73,7 @@ impl Region {
     }
 
     fn enclosed(ring: &Ring) -> Self {
-        if !crosses_itself(ring) {
+        if is_simple(ring) {
             return Self::from_rings(vec![oriented(ring.corners().to_vec(), true)]);
         }
         if crossings_exceed(&edges(ring), CROSSINGS_MAX) {
@@ -152,7 +164,7 @@ impl Region {
         )
     }
 
-    /// Geodesic area in whole m².
+    /// Geodesic area in whole m², never 0 where there is land.
     #[must_use]
     pub fn area_m2(&self) -> u64 {
         let area: f64 = self
@@ -160,7 +172,8 @@ impl Region {
             .iter()
             .map(|polygon| area_m2(&polygon.outer) - polygon.holes.iter().map(area_m2).sum::<f64>())
             .sum();
-        area.round().max(0.0) as u64
+        let least = if self.is_empty() { 0.0 } else { 1.0 };
+        area.round().max(least) as u64
     }
 
     fn hull(&self) -> Self {
@@ -492,6 +505,13 @@ mod tests {
             (10, 900),
         ]);
         assert!(inside(&twice, 500, 500));
+    }
+
+    #[test]
+    fn a_mere_line_is_never_nothing() {
+        let line = region(&[(0, 0), (1000, 1000), (500, 500)]);
+        assert!(inside(&line, 500, 500) && inside(&line, 0, 0) && line.area_m2() > 0);
+        assert_eq!(Region::default().area_m2(), 0);
     }
 
     #[test]
