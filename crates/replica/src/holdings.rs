@@ -130,12 +130,6 @@ pub trait Holdings {
     /// The ids held of one log at one number: one, or several where the log forked.
     fn ids_at(&self, log: &LogId, number: u64) -> Result<Vec<EntryId>, HoldingsError>;
 
-    /// How many entries of a journal, from its start, some relay, hub or centre has acknowledged in
-    /// the epoch of now: what a first flight need not send again. Zero is always right.
-    fn relayed_to(&self, _of: ScopeLane) -> Result<u64, HoldingsError> {
-        Ok(0)
-    }
-
     /// What is remembered of a peer.
     fn peer(&self, peer: &DeviceKey) -> Result<PeerRecord, HoldingsError>;
     /// Sealed scope keys for a member.

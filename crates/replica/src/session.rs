@@ -201,9 +201,9 @@ impl Session {
                 if !valid {
                     return Err(PeerFault::Authority.into());
                 }
-                self.authority_changed(now, holdings)
+                self.authority_changed(now, true, holdings)
             }
-            Input::AuthorityGrown => self.authority_changed(now, holdings),
+            Input::AuthorityGrown => self.authority_changed(now, false, holdings),
             Input::SideObjectsGrown => {
                 self.side_changed = true;
                 Ok(())

@@ -33,10 +33,13 @@ type Named = (u64, [u8; 8]);
 /// One round of comparing.
 #[derive(Debug)]
 pub(super) struct Comparison {
-    /// End of my journal when the leaves were listed.
+    /// End of my journal when the leaves were listed, then when the peer's list was judged.
     end: JournalMark,
-    /// My leaves as they were listed.
+    /// My leaves as they were listed, then as they stood when the peer's list was judged: what came
+    /// from the peer in between must not go back.
     mine: BTreeMap<Tag, Vec<Leaf>>,
+    /// The buckets to compare, where not all.
+    differing: Option<BTreeSet<u8>>,
     listed_whole: bool,
     theirs: Theirs,
     /// Tags for which ids further down were sent.
@@ -148,15 +151,12 @@ impl Session {
         lane.touch(now);
         lane.sending = Sending::Comparing;
         let end = holdings.journal_end(of);
-        let mut mine: BTreeMap<Tag, Vec<Leaf>> = BTreeMap::new();
-        let mut count = 0usize;
-        for leaf in holdings.leaves(of) {
-            count += 1;
-            mine.entry(tag(&salt, &leaf.log)).or_default().push(leaf);
-        }
+        let mine = by_tag(&salt, holdings.leaves(of));
+        let count: usize = mine.values().map(Vec::len).sum();
         let comparison = Comparison {
             end,
             mine,
+            differing: None,
             listed_whole: count <= limits::LEAVES_LISTED_MAX,
             theirs: Theirs::Awaited,
             probed: BTreeSet::new(),
@@ -278,7 +278,7 @@ impl Session {
             .collect();
         let lines: Vec<LeafLine> = comparison.lines(&differing).collect();
         // Leaves of the other buckets are common to both.
-        comparison.mine.retain(|tag, _| differing.contains(&tag[0]));
+        comparison.differing = Some(differing);
         if comparison.listed_whole {
             return;
         }
@@ -314,14 +314,16 @@ impl Session {
                 .or_default()
                 .push((line.number, line.id));
         }
+        let salt = self.config.salt;
         let Some(comparison) = self.comparison(of) else {
             return Ok(());
         };
-        let mine: Vec<(Tag, Vec<Leaf>)> = comparison
-            .mine
-            .iter()
-            .map(|(tag, it)| (*tag, it.clone()))
-            .collect();
+        comparison.end = holdings.journal_end(of);
+        let mut mine = by_tag(&salt, holdings.leaves(of));
+        if let Some(differing) = &comparison.differing {
+            mine.retain(|tag, _| differing.contains(&tag[0]));
+        }
+        comparison.mine.clone_from(&mine);
         let none = Vec::new();
         let mut plans = Vec::new();
         for (tag, leaves) in &mine {
@@ -575,12 +577,15 @@ fn stretch_above(
     let log = missing[0].log;
     let mut below = u64::MAX;
     if leaves.len() == 1 {
-        // One branch: whatever the peer shows of it is an ancestor.
+        // One branch: whatever the peer shows of it is an ancestor, or follows.
         below = 0;
         for named in shown {
-            if named.0 > below && named.0 <= last && is_held(&log, named, holdings)? {
+            if named.0 > below && is_held(&log, named, holdings)? {
                 below = named.0;
             }
+        }
+        if below >= last {
+            return Ok(None);
         }
     } else {
         for leaf in missing {
@@ -613,6 +618,14 @@ fn walk_down(leaf: &Leaf, shown: &[Named], holdings: &dyn Holdings) -> Result<u6
         id = entry.header().previous;
     }
     Ok(0)
+}
+
+fn by_tag(salt: &[u8; 8], leaves: Vec<Leaf>) -> BTreeMap<Tag, Vec<Leaf>> {
+    let mut out: BTreeMap<Tag, Vec<Leaf>> = BTreeMap::new();
+    for leaf in leaves {
+        out.entry(tag(salt, &leaf.log)).or_default().push(leaf);
+    }
+    out
 }
 
 /// What stands for a log in this session's lists.

@@ -298,6 +298,10 @@ impl Session {
     }
 
     fn say_bye_if_due(&mut self, now: Millis, all_done: bool) {
+        if let (Some(reason), None) = (self.ending.heard_bye, &self.peer) {
+            self.close_at_once(reason);
+            return;
+        }
         if self.ending.bye_sent() || self.awaits_store() || self.peer.is_none() {
             return;
         }

@@ -357,6 +357,7 @@ impl Session {
     pub(super) fn authority_changed(
         &mut self,
         now: Millis,
+        answers: bool,
         holdings: &dyn Holdings,
     ) -> Result<(), SessionError> {
         let before = self.standing;
@@ -393,7 +394,8 @@ impl Session {
                 .filter_map(|of| self.lanes.get(of))
                 .map(|it| it.declared),
         );
-        if !states.is_empty() {
+        let settled = !self.authority.is_awaited(holdings.authority_head().height);
+        if !states.is_empty() || (answers && settled) {
             self.say(&ControlFrame::States(states));
         }
         let unused: Vec<_> = news
@@ -470,6 +472,8 @@ impl Session {
                 break;
             }
             self.authority.peer_has += entries.len() as u64;
+            // Whoever learns more answers with the states of what came to be shared.
+            self.states_awaited = true;
             let entries = entries.into_iter().map(Bytes).collect();
             self.say(&ControlFrame::Authority(entries));
         }

@@ -3,8 +3,9 @@
 use super::Session;
 use super::lane::{Context, Sending};
 use super::port::{Millis, Output, SessionError};
-use crate::holdings::{Holdings, JournalItem, Origin};
-use cairn_wire::frame::{JournalMark, LaneFrame, ScopeLane};
+use super::sharing::carries_all;
+use crate::holdings::{Holdings, JournalItem, Origin, PeerRecord};
+use cairn_wire::frame::{Cursor, JournalMark, LaneFrame, ScopeLane};
 use cairn_wire::ids::Lane;
 use cairn_wire::limits;
 use cairn_wire::{Entry, EntryId};
@@ -38,19 +39,15 @@ impl Session {
         holdings: &dyn Holdings,
     ) -> Result<(), SessionError> {
         let mut room = limits::FIRST_FLIGHT_BYTES_MAX.min(self.window_bytes) as u64;
+        let relays = self.relays(holdings)?;
         for of in self.lanes_in_order() {
             let Some(lane) = self.lanes.get(&of).filter(|lane| lane.serve) else {
                 continue;
             };
             let end = lane.declared.end.position;
-            let acknowledged = self
-                .record
-                .lanes
-                .get(&of)
-                .and_then(|it| it.acknowledged)
-                .filter(|it| it.epoch == self.epoch)
-                .map_or(0, |it| it.mark.position);
-            let from = acknowledged.max(holdings.relayed_to(of)?);
+            let Some(from) = self.acknowledged_by_any(of, &relays) else {
+                continue;
+            };
             if from >= end || room == 0 {
                 continue;
             }
@@ -87,6 +84,32 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// What is remembered of every relay.
+    fn relays(&self, holdings: &dyn Holdings) -> Result<Vec<PeerRecord>, SessionError> {
+        let mut records = Vec::new();
+        for member in holdings.membership().members() {
+            if carries_all(member.role) && member.public.device != self.config.peer {
+                records.push(holdings.peer(&member.public.device)?);
+            }
+        }
+        Ok(records)
+    }
+
+    /// How far this peer or some relay has acknowledged my journal in its present life. `None` if it
+    /// was acknowledged in an earlier life only: then comparing is cheaper than guessing.
+    fn acknowledged_by_any(&self, of: ScopeLane, relays: &[PeerRecord]) -> Option<u64> {
+        let records = relays.iter().chain([&self.record]);
+        let acknowledged: Vec<Cursor> = records
+            .filter_map(|record| record.lanes.get(&of)?.acknowledged)
+            .collect();
+        let now = acknowledged.iter().filter(|it| it.epoch == self.epoch);
+        let furthest = now.map(|it| it.mark.position).max();
+        if furthest.is_none() && acknowledged.iter().any(|it| it.mark.position > 0) {
+            return None;
+        }
+        Some(furthest.unwrap_or(0))
     }
 
     /// Sends what may be sent now.

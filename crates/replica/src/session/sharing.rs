@@ -37,16 +37,20 @@ pub(super) fn sharing(holdings: &dyn Holdings, peer: &DeviceKey) -> Sharing {
 }
 
 /// Relays, hubs and centres carry every scope, whether they can read it or not.
-fn carries_all(membership: &Membership, device: &DeviceKey) -> bool {
+pub(super) fn carries_all(role: Role) -> bool {
+    matches!(role, Role::Relay | Role::Hub | Role::Centre)
+}
+
+fn is_carrier(membership: &Membership, device: &DeviceKey) -> bool {
     membership
         .member(device)
-        .is_some_and(|it| matches!(it.role, Role::Relay | Role::Hub | Role::Centre))
+        .is_some_and(|it| carries_all(it.role))
 }
 
 fn had(membership: &Membership, device: &DeviceKey, scope: &ScopeId) -> bool {
-    carries_all(membership, device) || membership.was_ever_member_of(device, scope)
+    is_carrier(membership, device) || membership.was_ever_member_of(device, scope)
 }
 
 fn has(membership: &Membership, device: &DeviceKey, scope: &ScopeId) -> bool {
-    carries_all(membership, device) || membership.access_now(device, scope).is_some()
+    is_carrier(membership, device) || membership.access_now(device, scope).is_some()
 }

@@ -198,13 +198,26 @@ pub fn meet_as(dialler: &mut Node, acceptor: &mut Node, meeting: Meeting) -> Out
 
 /// Delivers what both have to say until both are silent.
 pub fn run(a: &mut Side, dialler: &mut Node, b: &mut Side, acceptor: &mut Node, meeting: Meeting) {
+    run_with(a, dialler, b, acceptor, meeting, &mut |_, _| {});
+}
+
+/// The same, with a hand on every piece.
+pub fn run_with(
+    a: &mut Side,
+    dialler: &mut Node,
+    b: &mut Side,
+    acceptor: &mut Node,
+    meeting: Meeting,
+    tamper: &mut dyn FnMut(u64, &mut Vec<u8>),
+) {
     let mut dice = meeting.order_seed;
     let mut now = 1;
     let mut pieces = 0;
     loop {
         let mut moved = false;
         // Everything that one side has said arrives before the other's answer.
-        while let Some((channel, bytes)) = a.take(meeting, &mut dice) {
+        while let Some((channel, mut bytes)) = a.take(meeting, &mut dice) {
+            tamper(pieces as u64, &mut bytes);
             moved = true;
             pieces += 1;
             if pieces > meeting.pieces_max {
@@ -217,7 +230,8 @@ pub fn run(a: &mut Side, dialler: &mut Node, b: &mut Side, acceptor: &mut Node, 
                 dialler.key(),
             );
         }
-        while let Some((channel, bytes)) = b.take(meeting, &mut dice) {
+        while let Some((channel, mut bytes)) = b.take(meeting, &mut dice) {
+            tamper(pieces as u64, &mut bytes);
             moved = true;
             pieces += 1;
             if pieces > meeting.pieces_max {
