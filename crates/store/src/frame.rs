@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(body, b"body");
     }
 
-    const GOLDEN: &str = "GOLDEN";
+    const GOLDEN: &str = "43467231050000000400000000000000070000000000000102626f64793754c90f";
 
     #[test]
     fn every_flipped_bit_and_another_salt_are_seen() {

@@ -111,6 +111,11 @@ impl<D: Disk> Segments<D> {
         self.writing = whole_end.filter(|(segment, _)| self.numbers.last() == Some(segment));
     }
 
+    /// Leaves out numbers of frames that are known to have been there.
+    pub fn skip_numbers(&mut self, next_frame: u64) {
+        self.next_frame = self.next_frame.max(next_frame);
+    }
+
     /// Numbers of the files, ascending.
     #[must_use]
     pub fn numbers(&self) -> &[u64] {
@@ -238,6 +243,7 @@ impl<D: Disk> Segments<D> {
             file: None,
             resume: resumed.then_some(offset),
             expected,
+            slack: 0,
             whole_end: None,
         }
     }
@@ -265,6 +271,8 @@ pub struct Scan<'a, D> {
     file: Option<OpenFile>,
     resume: Option<u64>,
     expected: u64,
+    /// Frames that may have stood in what was unreadable since the last whole frame.
+    slack: u64,
     whole_end: Option<(u64, u64)>,
 }
 
@@ -300,12 +308,14 @@ impl<D: Disk> Scan<'_, D> {
                 Some((location, header, body)) => {
                     file.at = location.end();
                     self.expected = self.expected.max(header.number.saturating_add(1));
+                    self.slack = 0;
                     self.whole_end = Some((file.number, file.at));
                     Scanned::Frame(location, header, body)
                 }
                 None => {
                     let from = at;
                     file.at = self.next_whole(&mut file)?;
+                    self.slack = self.slack.saturating_add(frames_in(file.at - from));
                     self.whole_end = None;
                     Scanned::Bad(BadStretch {
                         segment: file.number,
@@ -342,6 +352,12 @@ impl<D: Disk> Scan<'_, D> {
             self.whole_end = Some((number, file.at));
             self.file = Some(file);
             return Ok(None);
+        }
+        let before = self.next_file.checked_sub(2);
+        let before = before.and_then(|at| self.segments.numbers.get(at));
+        if before.map_or(1, |before| before + 1) != number {
+            // Files are missing: nobody knows how many frames they held.
+            self.slack = u64::MAX / 2;
         }
         let header = self.bytes(&mut file, 0, SEGMENT_HEADER_BYTES as usize)?;
         let first_frame = parse_segment_header(header, number, &self.segments.salt);
@@ -450,12 +466,17 @@ impl<D: Disk> Scan<'_, D> {
     fn is_plausible(&self, file: &mut OpenFile, bad: u64, at: u64) -> Result<bool, StoreError> {
         let most = self
             .expected
-            .saturating_add((at - bad) / FRAME_OVERHEAD_BYTES as u64);
+            .saturating_add(self.slack.saturating_add(frames_in(at - bad)));
         let expected = self.expected;
         Ok(self
             .frame_at(file, at)?
             .is_some_and(|(_, header, _)| (expected..=most).contains(&header.number)))
     }
+}
+
+/// How many frames may stand in so many bytes.
+fn frames_in(bytes: u64) -> u64 {
+    bytes / FRAME_OVERHEAD_BYTES as u64
 }
 
 /// Number of the first frame, if the header is whole and of this file of this store.

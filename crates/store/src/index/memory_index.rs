@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 /// See [`Index`].
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct MemoryIndex {
     rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
 }

@@ -148,6 +148,7 @@ impl<D: Disk> SegmentStore<D> {
         };
         let segments = Segments::open(disk, salt, options.segment_bytes)?;
         let new_progress = Progress::new(salt, options.fresh.generation());
+        let mut known_frames = 0;
         let (index, contents) = match open_index(&mut *factory, &segments, salt, options)? {
             Usable::Yes(index, contents) => (index, *contents),
             Usable::Empty(index) => {
@@ -156,15 +157,12 @@ impl<D: Disk> SegmentStore<D> {
                 }
                 (index, Contents::empty(new_progress))
             }
-            Usable::Behind(index) => {
+            Usable::Behind(index, last_known) => {
                 drop(index);
+                known_frames = last_known;
                 let (index, _) = replace_index(&mut *factory)?;
                 report.rebuilt = Some(Rebuilt::SegmentsBehind);
-                let mut contents = Contents::empty(new_progress);
-                // What the index knew of and is gone counts as lost even where no later frame
-                // shows the gap.
-                contents.progress.unaccounted = true;
-                (index, contents)
+                (index, Contents::empty(new_progress))
             }
             Usable::No(why) => {
                 let (index, set_aside) = replace_index(&mut *factory)?;
@@ -184,9 +182,8 @@ impl<D: Disk> SegmentStore<D> {
             lag_since_ms: None,
             _lock: None,
         };
-        let cut = store.contents.progress.unaccounted;
         store.replay(&mut report)?;
-        store.contents.progress.unaccounted |= cut;
+        store.count_cut_frames(known_frames);
         store.settle(options, &mut report)?;
         Ok((store, report))
     }
@@ -246,6 +243,18 @@ impl<D: Disk> SegmentStore<D> {
         self.write_index(writes)
     }
 
+    /// Frames that the index had read and that are gone from the end count as lost, though no later
+    /// frame shows the gap; their numbers are not used again.
+    fn count_cut_frames(&mut self, known_frames: u64) {
+        let cut = known_frames.saturating_sub(self.contents.progress.last.3);
+        if cut > 0 {
+            self.contents.progress.lost_frames += cut;
+            self.contents.progress.unaccounted = true;
+            self.contents.progress.last.3 = known_frames;
+            self.segments.skip_numbers(known_frames + 1);
+        }
+    }
+
     /// Whose store it is, and which life it is in: draws what is missing or void.
     fn settle(&mut self, options: &OpenOptions, report: &mut OpenReport) -> Result<(), StoreError> {
         let known = self.contents.progress.identity;
@@ -300,8 +309,8 @@ impl<D: Disk> SegmentStore<D> {
 enum Usable {
     Yes(Box<dyn Index>, Box<Contents>),
     Empty(Box<dyn Index>),
-    /// It speaks of frames that are not there.
-    Behind(Box<dyn Index>),
+    /// It speaks of frames, up to that number, that are not there.
+    Behind(Box<dyn Index>, u64),
     No(String),
 }
 
@@ -332,7 +341,7 @@ fn open_index<D: Disk>(
         return Err(StoreError::OtherDevice);
     }
     if !segments_reach(segments, &progress)? {
-        return Ok(Usable::Behind(index));
+        return Ok(Usable::Behind(index, progress.last.3));
     }
     let restored = Contents::restore(progress, &*index).and_then(|contents| {
         check_counts(&contents, &*index)?;

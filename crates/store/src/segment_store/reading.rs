@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 /// Journal rows that are read from the index at once.
 const JOURNAL_ROWS: usize = 256;
+/// An entry without payload.
+const ENTRY_BYTES_MIN: usize = cairn_wire::entry::HEADER_BYTES + cairn_wire::entry::SIGNATURE_BYTES;
 /// Rows that one list may have.
 const ROWS_MAX: usize = 65_536;
 
@@ -88,12 +90,13 @@ impl<D: Disk> SegmentStore<D> {
         self.check_alive()?;
         let mut items: Vec<JournalItem> = Vec::new();
         let (mut next, mut bytes) = (position, 0);
+        let limit = (bytes_max / ENTRY_BYTES_MIN + 1).min(JOURNAL_ROWS);
         loop {
             let rows = self.index.scan(
                 Table::Journal,
                 &scope_lane_key(of),
                 Some(&journal_key(of, next)),
-                JOURNAL_ROWS,
+                limit,
             )?;
             if rows.is_empty() {
                 return Ok(items);
