@@ -3,6 +3,7 @@
 
 use automerge::{Automerge, Change, ObjId, ObjType, ReadDoc, ScalarValue, Value};
 use cairn_wire::ChangeHash;
+use std::cell::Cell;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -58,7 +59,21 @@ pub(crate) fn load(saved: &[u8]) -> Result<Automerge, Failed> {
 
 /// Whatever is done with Automerge on a document.
 pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, Failed>) -> Result<T, Failed> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(Failed))
+    let outside = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(Failed));
+    GUARDED.set(outside);
+    result
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread would be caught here. A binary's panic hook says nothing then:
+/// the message could hold what people wrote.
+#[must_use]
+pub fn panic_is_caught() -> bool {
+    GUARDED.get()
 }
 
 /// A digest of every value that can be read, concurrent ones included.

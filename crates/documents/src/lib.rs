@@ -28,6 +28,7 @@ pub mod storage;
 pub use batch::{BatchError, MalformedChange, OpenedChange, PackedBatch, RootPreimage};
 pub use change::{Author, AuthorError, Authored, author_edit, author_merge, author_root};
 pub use chunk::{ACTOR_CONTEXT, ChangeParts, DOCUMENT_ID_CONTEXT, KIND_BYTES_MAX};
+pub use engine::panic_is_caught;
 pub use history::History;
 pub use operations::TIME_S_MAX;
 pub use preflight::{Checked, Origin, Place};

@@ -17,6 +17,8 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 mod rebuild;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use work::Work;

@@ -2,7 +2,7 @@
 #![allow(dead_code, missing_docs)]
 
 use automerge::transaction::Transactable;
-use automerge::{Automerge, ObjType, ROOT};
+use automerge::{Automerge, ObjId, ObjType, Prop, ROOT, ReadDoc, Value};
 use cairn_documents::{
     Author, Authored, ChangeParts, Documents, Ingested, MemoryStorage, OpenedChange, Origin, Place,
     Provenance, Verdict, WriteSet, author_edit, author_root,
@@ -139,5 +139,32 @@ impl Shelf {
 
     pub fn documents(&self) -> Documents<'_, MemoryStorage> {
         Documents::new(&self.storage)
+    }
+}
+
+/// Everything that can be read, concurrent values included, as text that compares.
+pub fn reading(document: &Automerge) -> String {
+    let mut out = String::new();
+    read_object(document, &ROOT, ObjType::Map, &mut out);
+    out
+}
+
+fn read_object(document: &Automerge, object: &ObjId, kind: ObjType, out: &mut String) {
+    if kind == ObjType::Text {
+        out.push_str(&document.text(object).unwrap());
+        return;
+    }
+    let places: Vec<Prop> = match kind {
+        ObjType::List => (0..document.length(object)).map(Prop::Seq).collect(),
+        _ => document.keys(object).map(Prop::Map).collect(),
+    };
+    for place in places {
+        for (value, id) in document.get_all(object, place.clone()).unwrap() {
+            out.push_str(&format!("{place}: {value:?} {{"));
+            if let Value::Object(kind) = value {
+                read_object(document, &id, kind, out);
+            }
+            out.push_str("}\n");
+        }
     }
 }
