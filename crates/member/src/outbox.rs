@@ -1,0 +1,299 @@
+//! The outbox: changes that are saved on this device and stand in no entry yet.
+//!
+//! A frame holds one batch, sealed under its scope's newest key or, before that scope's grant has
+//! come, under a key that only this device has (number 0). When a session begins, frames are opened,
+//! regrouped per scope and lane, and sealed into as few entries as hold them.
+
+use crate::Member;
+use crate::error::MemberError;
+use crate::ingest::{APPLIED_OUTBOX, Ingested, OWN_LOG_RETURNED, Run};
+use crate::tables::{Kept, Writes};
+use cairn_documents::{
+    Authored, Documents, MalformedChange, OpenedChange, PackedBatch, Provenance, RootPreimage,
+    batch,
+};
+use cairn_keys::sealing::{BEFORE_GRANT, ENTRY_PLAINTEXT_BYTES_MAX, open_outbox, seal_outbox};
+use cairn_keys::{Membership, ScopeKey, Standing, seal_entry};
+use cairn_store::{OutboxFrame, Store};
+use cairn_wire::entry::FORMAT_VERSION;
+use cairn_wire::frame::ScopeLane;
+use cairn_wire::ids::{DeviceKey, Incarnation, Lane, ScopeId};
+use cairn_wire::{Entry, EntryHeader};
+use std::collections::{BTreeMap, HashSet};
+
+/// Outbox bytes that are regrouped at a time.
+const ROUND_BYTES: usize = 4 * 1024 * 1024;
+/// How hard frames are compressed: they are opened and sealed again soon.
+const FRAME_LEVEL: i32 = 3;
+
+/// What sealing the outbox did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sealed {
+    /// Entries made.
+    pub entries: u64,
+    /// Changes in them.
+    pub changes: u64,
+    /// Frames that wait for a key, or for membership.
+    pub frames_waiting: u64,
+    /// Frames that do not open: their key is lost. They are kept.
+    pub frames_unreadable: u64,
+    /// A new incarnation was begun before sealing, because an own log had forked or come back.
+    pub new_incarnation: bool,
+}
+
+impl Member {
+    /// Seals unsealed changes into entries, `lane` only or all. Random bytes for a new incarnation, in
+    /// case this device's log turned out to have another writer: a copy of it, or itself before a
+    /// restore. What cannot be sealed yet (no key, no member yet) stays.
+    ///
+    /// Durable when it returns. After a crash in between, changes that stand in an own entry already
+    /// are not sealed again.
+    pub fn seal_outbox(
+        &self,
+        store: &mut dyn Store,
+        lane: Option<Lane>,
+        fresh: Incarnation,
+    ) -> Result<Sealed, MemberError> {
+        let mut sealed = Sealed::default();
+        if store.outbox_len() == 0 {
+            return Ok(sealed);
+        }
+        if store.membership().standing(&self.device()) == Standing::Unknown {
+            sealed.frames_waiting = store.outbox_len();
+            return Ok(sealed);
+        }
+        sealed.new_incarnation = self.begin_anew_if_forked(store, fresh)?;
+        let mut from = 0;
+        loop {
+            let frames = store.outbox(from, ROUND_BYTES)?;
+            let Some(last) = frames.last() else {
+                return Ok(sealed);
+            };
+            from = last.number + 1;
+            let mut groups: BTreeMap<ScopeLane, Vec<OutboxFrame>> = BTreeMap::new();
+            for frame in frames {
+                if lane.is_none_or(|lane| lane == frame.lane) {
+                    let of = ScopeLane {
+                        scope: frame.scope,
+                        lane: frame.lane,
+                    };
+                    groups.entry(of).or_default().push(frame);
+                }
+            }
+            // Urgent first, should the power fail.
+            let mut groups: Vec<_> = groups.into_iter().collect();
+            groups.sort_by_key(|(of, _)| (of.lane, of.scope));
+            for (of, frames) in groups {
+                self.seal_group(store, of, &frames, &mut sealed)?;
+            }
+        }
+    }
+
+    fn seal_group(
+        &self,
+        store: &mut dyn Store,
+        of: ScopeLane,
+        frames: &[OutboxFrame],
+        sealed: &mut Sealed,
+    ) -> Result<(), MemberError> {
+        let Some(key) = self.keyring.newest(&of.scope) else {
+            sealed.frames_waiting += frames.len() as u64;
+            return Ok(());
+        };
+        let mut numbers = Vec::with_capacity(frames.len());
+        let mut changes = Vec::new();
+        let mut seen = HashSet::new();
+        for frame in frames {
+            let Some(opened) = self.open_frame(frame) else {
+                sealed.frames_unreadable += 1;
+                continue;
+            };
+            numbers.push(frame.number);
+            for change in opened {
+                if seen.insert(change.hash)
+                    && !self.stands_in_own_entry(store, &of.scope, &change)?
+                {
+                    changes.push(authored(change));
+                }
+            }
+        }
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let entries = self.entries(store, of, key, &changes)?;
+        sealed.entries += entries.len() as u64;
+        sealed.changes += changes.len() as u64;
+        store.seal_outbox(&numbers, entries, cairn_store::WriteSet::new())?;
+        Ok(())
+    }
+
+    fn entries(
+        &self,
+        store: &dyn Store,
+        of: ScopeLane,
+        key: &ScopeKey,
+        changes: &[Authored],
+    ) -> Result<Vec<Entry>, MemberError> {
+        let next = store.next_own(of)?;
+        let mut header = EntryHeader {
+            version: FORMAT_VERSION,
+            programme: store.programme(),
+            log: next.log,
+            number: next.number,
+            previous: next.previous,
+            authority: store.authority_head(),
+            key_number: key.number(),
+            payload_bytes: 0,
+        };
+        let mut entries = Vec::new();
+        for packed in pack(changes, batch::SEALING_LEVEL)? {
+            let entry = seal_entry(&self.secret, key, &header, &packed.bytes)
+                .map_err(|error| MemberError::Internal(error.to_string()))?;
+            header.number += 1;
+            header.previous = entry.id();
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    fn stands_in_own_entry(
+        &self,
+        store: &dyn Store,
+        scope: &ScopeId,
+        change: &OpenedChange,
+    ) -> Result<bool, MemberError> {
+        let tables = self.tables(store);
+        let provenances = Documents::new(&tables)
+            .provenances(scope, &change.document, &change.hash)
+            .map_err(MemberError::from_shelf)?;
+        let own = |provenance: &Provenance| match provenance {
+            Provenance::Entry { log, .. } => log.device == self.device(),
+            Provenance::Outbox { .. } => false,
+        };
+        Ok(provenances.is_some_and(|places| places.iter().any(own)))
+    }
+
+    /// Begins a new incarnation if the log of this one has another writer.
+    fn begin_anew_if_forked(
+        &self,
+        store: &mut dyn Store,
+        fresh: Incarnation,
+    ) -> Result<bool, MemberError> {
+        let (device, incarnation) = (self.device(), store.incarnation());
+        let forked = store.journals().into_iter().any(|of| {
+            let mut forked = store.forked_logs(of).into_iter();
+            forked.any(|log| log.device == device && log.incarnation == incarnation)
+        });
+        let returned = self
+            .tables(store)
+            .read(Kept::Applied, OWN_LOG_RETURNED)?
+            .is_some();
+        if !forked && !returned {
+            return Ok(false);
+        }
+        store.set_incarnation(fresh)?;
+        let mut writes = Writes::default();
+        writes.delete(Kept::Applied, OWN_LOG_RETURNED.to_vec());
+        store.apply(writes.seal(&self.table_key))?;
+        tracing::warn!("another copy of this device has written; it continues in a new log");
+        Ok(true)
+    }
+
+    /// Frames for changes of one scope and lane, and the number that the outbox goes on from.
+    pub(crate) fn frames(
+        &self,
+        of: ScopeLane,
+        first_number: u64,
+        changes: &[Authored],
+    ) -> Result<Vec<OutboxFrame>, MemberError> {
+        let before = ScopeKey::new(of.scope, BEFORE_GRANT, &self.table_key.before_grant());
+        let key = self.keyring.newest(&of.scope).unwrap_or(&before);
+        Ok(pack(changes, FRAME_LEVEL)?
+            .into_iter()
+            .zip(first_number..)
+            .map(|(packed, number)| OutboxFrame {
+                scope: of.scope,
+                lane: of.lane,
+                key_number: key.number(),
+                number,
+                sealed: seal_outbox(key, number, &packed.bytes),
+            })
+            .collect())
+    }
+
+    /// The changes in a frame, `None` if it does not open.
+    pub(crate) fn open_frame(&self, frame: &OutboxFrame) -> Option<Vec<OpenedChange>> {
+        let before = ScopeKey::new(frame.scope, BEFORE_GRANT, &self.table_key.before_grant());
+        let key = match frame.key_number {
+            BEFORE_GRANT => &before,
+            number => self.keyring.get(&frame.scope, number)?,
+        };
+        let plain = open_outbox(&frame.sealed, key).ok()?;
+        let items = batch::decode(&plain, &frame.scope, &self.device()).ok()?;
+        items
+            .into_iter()
+            .collect::<Result<Vec<OpenedChange>, MalformedChange>>()
+            .ok()
+    }
+
+    /// Takes in outbox frames that the tables do not show yet: after a crash, or a rebuild.
+    pub(crate) fn replay_outbox(
+        &self,
+        store: &mut dyn Store,
+        membership: &Membership,
+    ) -> Result<Ingested, MemberError> {
+        let mut ingested = Ingested::default();
+        let mut from = self.applied_outbox(store)? + 1;
+        loop {
+            let frames = store.outbox(from, ROUND_BYTES / 8)?;
+            let Some(last) = frames.last() else {
+                return Ok(ingested);
+            };
+            from = last.number + 1;
+            let mut run = Run::new(self, store, membership);
+            for frame in &frames {
+                if let Some(changes) = self.open_frame(frame) {
+                    run.changes(&frame.scope, &outbox_of(self.device()), &changes)?;
+                }
+            }
+            note_applied_outbox(last.number, &mut run.writes);
+            let (writes, part) = run.finish()?;
+            store.apply(writes)?;
+            ingested.add(part);
+        }
+    }
+
+    fn applied_outbox(&self, store: &dyn Store) -> Result<u64, MemberError> {
+        let row = self.tables(store).read(Kept::Applied, APPLIED_OUTBOX)?;
+        match row {
+            Some(bytes) => Ok(cairn_wire::codec::decode(&bytes)?),
+            None => Ok(0),
+        }
+    }
+}
+
+/// Remembers that the outbox is applied up to a number.
+pub(crate) fn note_applied_outbox(number: u64, writes: &mut Writes) {
+    let number = cairn_wire::codec::encode(&number);
+    writes.put(Kept::Applied, APPLIED_OUTBOX.to_vec(), number);
+}
+
+/// Where an own change stands before it is sealed.
+pub(crate) fn outbox_of(device: DeviceKey) -> Provenance {
+    Provenance::Outbox { device }
+}
+
+fn pack(changes: &[Authored], level: i32) -> Result<Vec<PackedBatch>, MemberError> {
+    batch::pack(changes, ENTRY_PLAINTEXT_BYTES_MAX, level)
+        .map_err(|rule| MemberError::Internal(format!("an own change is none: {rule}")))
+}
+
+fn authored(change: OpenedChange) -> Authored {
+    Authored {
+        document: change.document,
+        kind: change.root.map(|RootPreimage { kind, .. }| kind),
+        nonce: change.nonce,
+        bytes: change.bytes,
+        hash: change.hash,
+    }
+}

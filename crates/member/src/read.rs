@@ -1,0 +1,390 @@
+//! Reading: lists, records with facts about their authors, what is in conflict, history.
+
+use crate::Member;
+use crate::delivery::{Delivery, Stage};
+use crate::error::{MemberError, RequestError};
+use crate::line::{Line, each_line, find, line, short_code};
+use cairn_documents::{Documents, HeldChange, LoadedDocument};
+use cairn_keys::Membership;
+use cairn_records::{HistoryEntry, Record};
+use cairn_store::Store;
+use cairn_wire::ids::{ChangeHash, DocumentId, ScopeId};
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+
+/// Which records a list shows: those that fit all that is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// In this scope.
+    pub scope: Option<ScopeId>,
+    /// Where these fields read so, compared without regard to case.
+    pub reads: Vec<(String, String)>,
+    /// With conflicts or proposals.
+    pub open_questions: bool,
+    /// With changes that no relay has.
+    pub unsent: bool,
+}
+
+/// A record of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// What lists show of it.
+    pub line: Line,
+    /// Its scope, as people know it.
+    pub scope_name: String,
+    /// Its changes that no relay has.
+    pub unsent: u64,
+}
+
+/// A point in a record's past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AsOf {
+    /// As it stood at these heads.
+    Heads(Vec<ChangeHash>),
+    /// As it stood at a time, by the devices' clocks, seconds since 1970.
+    Time(i64),
+}
+
+/// A record, opened.
+#[derive(Debug, Clone)]
+pub struct OpenRecord {
+    /// Its scope.
+    pub scope: ScopeId,
+    /// Its scope, as people know it.
+    pub scope_name: String,
+    /// Its id.
+    pub id: DocumentId,
+    /// How it reads.
+    pub record: Record,
+    /// What an edit that is made on this has seen.
+    pub heads: Vec<ChangeHash>,
+    /// How far each of its changes has come.
+    pub stages: BTreeMap<ChangeHash, Stage>,
+    /// What is kept for it and is no part of it.
+    pub held: Vec<HeldChange>,
+}
+
+impl OpenRecord {
+    /// How far the record has come: as far as its hindmost change.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        let stages = self.stages.values();
+        stages.min().copied().unwrap_or(Stage::OnThisDevice)
+    }
+
+    /// Changes that no relay has.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        let stages = self.stages.values();
+        stages
+            .filter(|stage| **stage == Stage::OnThisDevice)
+            .count()
+    }
+
+    /// The object of `cairn show --json`.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        let mut object = self.record.to_json(&self.id.to_string(), &self.scope_name);
+        if let Some(object) = object.as_object_mut() {
+            object.insert("short_code".into(), json!(short_code(&self.id)));
+            object.insert("scope_id".into(), json!(self.scope.to_string()));
+            object.insert("unsent".into(), json!(self.unsent()));
+            object.insert("stage".into(), json!(self.stage()));
+            object.insert("held".into(), json!(self.held.len()));
+        }
+        object
+    }
+}
+
+/// A document as it stands, with what is known about its authors.
+pub(crate) struct Opened {
+    pub(crate) loaded: LoadedDocument,
+    pub(crate) facts: crate::trust::DocumentFacts,
+}
+
+impl Opened {
+    pub(crate) fn record(&self) -> Result<Record, MemberError> {
+        cairn_records::read(&self.loaded.automerge, &self.facts).map_err(no_record)
+    }
+
+    pub(crate) fn record_at(&self, heads: &[ChangeHash]) -> Result<Record, MemberError> {
+        cairn_records::read_at(&self.loaded.automerge, heads, &self.facts).map_err(no_record)
+    }
+}
+
+impl Member {
+    /// Records that fit a filter, newest first by the devices' clocks.
+    pub fn list(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+        filter: &Filter,
+    ) -> Result<Vec<Listed>, MemberError> {
+        let unsent = self.unsent(store, membership)?;
+        let mut names: BTreeMap<ScopeId, String> = BTreeMap::new();
+        let mut listed = Vec::new();
+        each_line(&self.tables(store), filter.scope.as_ref(), &mut |line| {
+            let of_line = unsent.documents.get(&(line.scope, line.id));
+            let unsent = of_line.copied().unwrap_or(0);
+            if self.fits(store, membership, filter, &line, unsent)? {
+                let scope_name = names
+                    .entry(line.scope)
+                    .or_insert_with(|| self.scope_name(membership, &line.scope))
+                    .clone();
+                listed.push(Listed {
+                    line,
+                    scope_name,
+                    unsent,
+                });
+            }
+            Ok(true)
+        })?;
+        listed.sort_by(|one, other| {
+            let order = other.line.recorded_at_s.cmp(&one.line.recorded_at_s);
+            order.then_with(|| one.line.id.cmp(&other.line.id))
+        });
+        Ok(listed)
+    }
+
+    fn fits(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+        filter: &Filter,
+        line: &Line,
+        unsent: u64,
+    ) -> Result<bool, MemberError> {
+        let summary = &line.summary;
+        let kind_fits = filter
+            .kind
+            .as_ref()
+            .is_none_or(|kind| *kind == summary.kind);
+        let open = summary.conflicts > 0 || summary.proposals > 0;
+        if !kind_fits || (filter.open_questions && !open) || (filter.unsent && unsent == 0) {
+            return Ok(false);
+        }
+        let mut rest = Vec::new();
+        for (field, value) in &filter.reads {
+            let known = match field.as_str() {
+                "local_id" => &summary.local_id,
+                "status" => &summary.status,
+                "hazard_class" => &summary.hazard_class,
+                "date_of_information" => &summary.date_of_information,
+                _ => {
+                    rest.push((field, value));
+                    continue;
+                }
+            };
+            if !known
+                .as_ref()
+                .is_some_and(|known| known.eq_ignore_ascii_case(value))
+            {
+                return Ok(false);
+            }
+        }
+        if rest.is_empty() {
+            return Ok(true);
+        }
+        let Some(opened) = self.open_document(store, membership, &line.scope, &line.id)? else {
+            return Ok(false);
+        };
+        let record = opened.record()?;
+        Ok(rest
+            .iter()
+            .all(|(field, value)| reads_as(&record, field, value)))
+    }
+
+    /// The line of the one record that goes by a name: the beginning of its id (4 digits or more), its
+    /// number, or its short code.
+    pub fn find(&self, store: &dyn Store, name: &str) -> Result<Line, MemberError> {
+        find(&self.tables(store), name)
+    }
+
+    /// The line of a record.
+    pub fn line(
+        &self,
+        store: &dyn Store,
+        scope: &ScopeId,
+        id: &DocumentId,
+    ) -> Result<Option<Line>, MemberError> {
+        line(&self.tables(store), scope, id)
+    }
+
+    /// Calls `visit` with every line of a scope, or of all, in no order; it answers whether to go on.
+    pub fn each_line(
+        &self,
+        store: &dyn Store,
+        scope: Option<&ScopeId>,
+        visit: &mut dyn FnMut(Line) -> Result<bool, MemberError>,
+    ) -> Result<(), MemberError> {
+        each_line(&self.tables(store), scope, visit)
+    }
+
+    /// The record that goes by a name, as it reads now or then.
+    pub fn show(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+        name: &str,
+        as_of: Option<&AsOf>,
+    ) -> Result<OpenRecord, MemberError> {
+        let line = self.find(store, name)?;
+        self.read_record(store, membership, &line.scope, &line.id, as_of)
+    }
+
+    /// A record, as it reads now or then.
+    pub fn read_record(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+        scope: &ScopeId,
+        id: &DocumentId,
+        as_of: Option<&AsOf>,
+    ) -> Result<OpenRecord, MemberError> {
+        let opened = self
+            .open_document(store, membership, scope, id)?
+            .ok_or_else(|| RequestError::NotFound(id.to_string()))?;
+        let heads = match as_of {
+            None => opened.loaded.heads.clone(),
+            Some(AsOf::Heads(heads)) => heads.clone(),
+            Some(AsOf::Time(at_s)) => {
+                cairn_records::heads_at(&opened.loaded.automerge, &opened.facts, *at_s)
+            }
+        };
+        if heads.is_empty() {
+            return Err(RequestError::NotYet.into());
+        }
+        let record = opened.record_at(&heads)?;
+        let delivery = Delivery::of(store, membership)?;
+        let tables = self.tables(store);
+        let mut stages = BTreeMap::new();
+        for change in &opened.loaded.changes {
+            let stage = delivery.stage(store, &tables, &change.provenances)?;
+            stages.insert(change.hash, stage);
+        }
+        Ok(OpenRecord {
+            scope: *scope,
+            scope_name: self.scope_name(membership, scope),
+            id: *id,
+            record,
+            heads,
+            stages,
+            held: opened.loaded.held,
+        })
+    }
+
+    /// Every change of the record that goes by a name, and how far each has come.
+    pub fn history(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+        name: &str,
+    ) -> Result<Vec<(HistoryEntry, Stage)>, MemberError> {
+        let line = self.find(store, name)?;
+        let opened = self
+            .open_document(store, membership, &line.scope, &line.id)?
+            .ok_or_else(|| RequestError::NotFound(name.to_owned()))?;
+        let delivery = Delivery::of(store, membership)?;
+        let tables = self.tables(store);
+        let mut stages = BTreeMap::new();
+        for change in &opened.loaded.changes {
+            let stage = delivery.stage(store, &tables, &change.provenances)?;
+            stages.insert(change.hash, stage);
+        }
+        let entries = cairn_records::history(&opened.loaded.automerge, &opened.facts);
+        Ok(entries
+            .into_iter()
+            .map(|entry| {
+                let stage = stages.get(&entry.change).copied();
+                (entry, stage.unwrap_or(Stage::OnThisDevice))
+            })
+            .collect())
+    }
+
+    /// Records in which something is in conflict or waits for a decision, by id.
+    pub fn open_questions(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+    ) -> Result<Vec<OpenRecord>, MemberError> {
+        let mut lines = Vec::new();
+        each_line(&self.tables(store), None, &mut |line| {
+            if line.summary.conflicts > 0 || line.summary.proposals > 0 {
+                lines.push((line.scope, line.id));
+            }
+            Ok(true)
+        })?;
+        lines.sort_unstable();
+        lines
+            .into_iter()
+            .map(|(scope, id)| self.read_record(store, membership, &scope, &id, None))
+            .collect()
+    }
+
+    /// Records that share their number with another one: probable duplicates, each group by id.
+    pub fn shared_numbers(
+        &self,
+        store: &dyn Store,
+    ) -> Result<BTreeMap<String, Vec<(ScopeId, DocumentId)>>, MemberError> {
+        let mut numbers: BTreeMap<String, Vec<(ScopeId, DocumentId)>> = BTreeMap::new();
+        each_line(&self.tables(store), None, &mut |line| {
+            if let Some(number) = line.summary.local_id.clone() {
+                numbers
+                    .entry(number)
+                    .or_default()
+                    .push((line.scope, line.id));
+            }
+            Ok(true)
+        })?;
+        numbers.retain(|_, records| records.len() > 1);
+        for records in numbers.values_mut() {
+            records.sort_unstable();
+        }
+        Ok(numbers)
+    }
+
+    /// A document with the facts about its authors.
+    pub(crate) fn open_document(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+        scope: &ScopeId,
+        id: &DocumentId,
+    ) -> Result<Option<Opened>, MemberError> {
+        let tables = self.tables(store);
+        let loaded = Documents::new(&tables)
+            .load(scope, id)
+            .map_err(MemberError::from_shelf)?;
+        let Some(loaded) = loaded else {
+            return Ok(None);
+        };
+        let facts = self
+            .trust(store, membership)
+            .facts(scope, &loaded.changes)?;
+        Ok(Some(Opened { loaded, facts }))
+    }
+}
+
+fn reads_as(record: &Record, field: &str, value: &str) -> bool {
+    let matches = |found: &Json| match found {
+        Json::String(text) => text.eq_ignore_ascii_case(value),
+        Json::Null => value.is_empty(),
+        other => other.to_string() == value,
+    };
+    let reads = record.reads(field).to_json();
+    match &reads {
+        Json::Array(members) => members.iter().any(matches),
+        one => matches(one),
+    }
+}
+
+fn no_record(error: cairn_records::ReadError) -> MemberError {
+    match error {
+        cairn_records::ReadError::UnknownHeads => {
+            RequestError::UnknownVersion("given".into()).into()
+        }
+        other => RequestError::Form(other.to_string()).into(),
+    }
+}

@@ -1,0 +1,193 @@
+//! The derived tables: what a member remembers so that it need not open every entry again.
+//!
+//! [`Tables`] reads them through the table key and is the documents' [`Storage`]; [`Writes`] collects
+//! what is to become visible together, sealed only once, when it turns into the store's write set.
+
+use crate::at_rest::TableKey;
+use crate::error::MemberError;
+use cairn_documents::storage::Visit;
+use cairn_documents::{Storage, Table};
+use cairn_store::{Store, TableName};
+use cairn_wire::ids::{DocumentId, EntryId, ScopeId};
+use std::collections::BTreeMap;
+
+/// A row of one of the tables below: which table, and its key.
+pub(crate) type Place = (Kept, Vec<u8>);
+
+/// What is kept, one byte each, first in every hashed key. The documents' own tables have 1 to 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kept {
+    /// What `documents` keeps.
+    Documents(Table),
+    /// (scope, document) → the line that lists show.
+    Summaries,
+    /// (scope, lane) → how far that journal has been applied.
+    Applied,
+    /// entry → where it stands, and what became of it.
+    Entries,
+    /// (scope, key number, entry) → the entry waits for that key.
+    Locked,
+    /// (scope, entry) → the entry, or a place in it, could not be read.
+    Spoilt,
+}
+
+impl Kept {
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Documents(table) => table as u8,
+            Self::Summaries => 16,
+            Self::Applied => 17,
+            Self::Entries => 18,
+            Self::Locked => 19,
+            Self::Spoilt => 20,
+        }
+    }
+
+    const fn name(self) -> TableName {
+        match self {
+            Self::Documents(Table::Documents) => TableName::Documents,
+            Self::Documents(Table::Changes) => TableName::Changes,
+            Self::Documents(_) => TableName::Waiting,
+            Self::Summaries => TableName::Summaries,
+            Self::Applied | Self::Entries | Self::Locked | Self::Spoilt => TableName::Meta,
+        }
+    }
+}
+
+/// The derived tables of a store, opened.
+#[derive(Clone, Copy)]
+pub(crate) struct Tables<'a> {
+    store: &'a dyn Store,
+    key: &'a TableKey,
+}
+
+/// Rows that a scan reads at a time.
+const SCAN_ROWS: usize = 512;
+
+impl<'a> Tables<'a> {
+    pub(crate) fn new(store: &'a dyn Store, key: &'a TableKey) -> Self {
+        Self { store, key }
+    }
+
+    pub(crate) fn read(&self, kept: Kept, key: &[u8]) -> Result<Option<Vec<u8>>, MemberError> {
+        let hashed = self.key.hashed(kept.byte(), key);
+        let Some(sealed) = self.store.get(kept.name(), &hashed)? else {
+            return Ok(None);
+        };
+        let (found, value) = self.key.open(&hashed, &sealed)?;
+        // Two keys of one hash: 2^64 rows away, but never one for the other.
+        Ok((found == key).then_some(value))
+    }
+
+    /// Visits every row whose key begins with `prefix`, in no order that means anything; `visit`
+    /// answers whether to go on.
+    pub(crate) fn each(
+        &self,
+        kept: Kept,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, MemberError>,
+    ) -> Result<(), MemberError> {
+        let hashed_prefix = self.key.hashed_prefix(kept.byte(), prefix);
+        let mut from: Option<Vec<u8>> = None;
+        loop {
+            let rows = self
+                .store
+                .scan(kept.name(), &hashed_prefix, from.as_deref(), SCAN_ROWS)?;
+            for (hashed, sealed) in &rows {
+                let (key, value) = self.key.open(hashed, sealed)?;
+                if key.starts_with(prefix) && !visit(&key, &value)? {
+                    return Ok(());
+                }
+            }
+            match rows.into_iter().next_back() {
+                Some((mut last, _)) if from.as_ref() != Some(&last) => {
+                    last.push(0);
+                    from = Some(last);
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Storage for Tables<'_> {
+    type Error = MemberError;
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, MemberError> {
+        self.read(Kept::Documents(table), key)
+    }
+
+    fn scan(&self, table: Table, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), MemberError> {
+        let mut rows = BTreeMap::new();
+        self.each(Kept::Documents(table), prefix, &mut |key, value| {
+            rows.insert(key.to_vec(), value.to_vec());
+            Ok(true)
+        })?;
+        for (key, value) in &rows {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows to write together.
+#[derive(Debug, Default)]
+pub(crate) struct Writes {
+    rows: BTreeMap<Place, Option<Vec<u8>>>,
+}
+
+impl Writes {
+    pub(crate) fn put(&mut self, kept: Kept, key: Vec<u8>, value: Vec<u8>) {
+        self.rows.insert((kept, key), Some(value));
+    }
+
+    pub(crate) fn delete(&mut self, kept: Kept, key: Vec<u8>) {
+        self.rows.insert((kept, key), None);
+    }
+
+    pub(crate) fn documents(&mut self, writes: &cairn_documents::WriteSet) {
+        for (table, key, value) in writes.rows() {
+            self.rows.insert(
+                (Kept::Documents(table), key.to_vec()),
+                value.map(<[u8]>::to_vec),
+            );
+        }
+    }
+
+    pub(crate) fn seal(self, key: &TableKey) -> cairn_store::WriteSet {
+        let mut sealed = cairn_store::WriteSet::new();
+        for ((kept, plain), value) in self.rows {
+            let hashed = key.hashed(kept.byte(), &plain);
+            match value {
+                Some(value) => {
+                    let value = key.seal(&hashed, &plain, &value);
+                    sealed.put(kept.name(), hashed, value);
+                }
+                None => sealed.delete(kept.name(), hashed),
+            }
+        }
+        sealed
+    }
+}
+
+/// Key of a document's rows.
+pub(crate) fn document_key(scope: &ScopeId, document: &DocumentId) -> Vec<u8> {
+    [scope.0.as_slice(), document.0.as_slice()].concat()
+}
+
+/// Key of an entry that waits for a key of its scope.
+pub(crate) fn locked_key(scope: &ScopeId, number: u32, entry: &EntryId) -> Vec<u8> {
+    let mut key = locked_prefix(scope, number);
+    key.extend_from_slice(&entry.0);
+    key
+}
+
+/// Prefix of all entries that wait for one key: whole segments.
+pub(crate) fn locked_prefix(scope: &ScopeId, number: u32) -> Vec<u8> {
+    let mut key = scope.0.to_vec();
+    key.extend_from_slice(&number.to_be_bytes());
+    key.resize(32, 0);
+    key
+}
