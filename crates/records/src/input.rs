@@ -302,11 +302,13 @@ pub fn from_json(field: &str, field_type: &FieldType, json: &Json) -> Result<Val
                 let radius = json.get("radius_m").and_then(Json::as_u64);
                 let radius = radius.and_then(|radius| u32::try_from(radius).ok());
                 let radius = radius.unwrap_or(crate::perimeter::CIRCLE_RADIUS_M_DEFAULT);
-                return Ok(Value::Perimeter(Perimeter::circle(at, radius)));
+                return measured(field, json, Perimeter::circle(at, radius));
             }
-            geojson_shape(field, geometry)
-                .map(Perimeter::rings)
-                .map(Value::Perimeter)
+            measured(
+                field,
+                json,
+                Perimeter::rings(geojson_shape(field, geometry)?),
+            )
         }
         (FieldType::Entry(parts), Json::Object(given)) => {
             let mut entry = BTreeMap::new();
@@ -321,6 +323,25 @@ pub fn from_json(field: &str, field_type: &FieldType, json: &Json) -> Result<Val
         }
         _ => Err(wrong("this is not the kind of value that belongs here")),
     }
+}
+
+/// With how it was measured, where that is said.
+fn measured(field: &str, json: &Json, perimeter: Perimeter) -> Result<Value, InputError> {
+    let method = match json.get("method") {
+        Some(Json::String(method)) => {
+            let methods = FieldType::Code("perimeter_method".into());
+            let method = value(&format!("{field}.method"), &methods, method)?;
+            method.as_text().map(str::to_owned)
+        }
+        _ => None,
+    };
+    let accuracy_m = json.get("accuracy_m").and_then(Json::as_f64);
+    let accuracy_m = accuracy_m.filter(|accuracy| (0.0..=100_000.0).contains(accuracy));
+    Ok(Value::Perimeter(Perimeter {
+        method,
+        accuracy_dm: accuracy_m.map(|accuracy| (accuracy * 10.0).ceil() as u32),
+        ..perimeter
+    }))
 }
 
 fn part<'a>(field: &str, parts: &'a [Part], name: &str) -> Result<&'a Part, InputError> {

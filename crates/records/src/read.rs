@@ -14,6 +14,7 @@ use crate::schema::{self, Class, FieldType, Kind};
 use crate::value::Value;
 use automerge::{Automerge, ROOT, ReadDoc};
 use cairn_wire::ids::{ChangeHash, DeviceKey, ScopeId};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the caller knows about a change: from signatures and membership, never from the document.
@@ -283,6 +284,21 @@ impl Record {
             .max()
     }
 
+    /// What a change says in this record, as far as it stands: for the answer that a command
+    /// gives, "reads open; your value is a proposal".
+    pub fn said_by(
+        &self,
+        change: &ChangeHash,
+    ) -> impl Iterator<Item = (&str, &FieldReading, &Shown)> {
+        self.fields.iter().flat_map(move |(name, field)| {
+            let shown = field
+                .values
+                .iter()
+                .filter(move |shown| shown.change == *change);
+            shown.map(move |shown| (name.as_str(), field, shown))
+        })
+    }
+
     /// Whether a value stands in a field.
     #[must_use]
     pub fn stands(&self, field: &str, value: &Value) -> bool {
@@ -301,6 +317,7 @@ struct Reader<'a, F> {
     lineage: Lineage,
     root: ChangeHash,
     known: BTreeMap<ChangeHash, ChangeFacts>,
+    text_edits: OnceCell<text::TextEdits>,
 }
 
 impl<'a, F: Facts> Reader<'a, F> {
@@ -315,6 +332,7 @@ impl<'a, F: Facts> Reader<'a, F> {
             lineage,
             root,
             known,
+            text_edits: OnceCell::new(),
         })
     }
 
@@ -342,7 +360,7 @@ impl<'a, F: Facts> Reader<'a, F> {
         };
         self.known_fields(kind, &mut record);
         self.unknown_fields(kind, &mut record);
-        self.implied_status(kind, &mut record);
+        self.safety(kind, &mut record);
         self.extent(&mut record);
         self.flags(&mut record);
         record.approval = self.approval(&record);
@@ -375,9 +393,8 @@ impl<'a, F: Facts> Reader<'a, F> {
                     None
                 }
                 Class::Text => self.text(&field.name),
-                // Read together with the evidence, below.
-                Class::Haz if field.name == "status" => None,
-                Class::Haz => self.haz(field, Vec::new(), &mut record.flags),
+                // Once the evidence is read.
+                Class::Haz => None,
                 Class::Set | Class::Log => self.collection(
                     &field.name,
                     field.class,
@@ -414,25 +431,20 @@ impl<'a, F: Facts> Reader<'a, F> {
         }
     }
 
-    /// Direct evidence stands as `open`, as long as it stands itself.
-    fn implied_status(&self, kind: Option<&'static Kind>, record: &mut Record) {
-        let Some(field) = kind.and_then(|kind| kind.field("status")) else {
-            return;
-        };
-        let evidence = record
-            .fields
-            .get("direct_evidence")
-            .map(|field| &field.values);
-        let mut open: Vec<ChangeHash> = evidence
-            .into_iter()
-            .flatten()
-            .filter(|shown| !shown.removes)
-            .map(|shown| shown.change)
-            .collect();
-        open.sort_unstable();
-        open.dedup();
-        if let Some(reading) = self.haz(field, open, &mut record.flags) {
-            record.fields.insert(field.name.clone(), reading);
+    /// Safety fields. Direct evidence stands as `open`, as long as it stands itself.
+    fn safety(&self, kind: Option<&'static Kind>, record: &mut Record) {
+        let fields = || kind.into_iter().flat_map(Kind::fields);
+        for field in fields().filter(|field| field.class == Class::Haz) {
+            let evidence: BTreeSet<ChangeHash> = fields()
+                .filter(|other| other.stands_as.as_ref() == Some(&field.name))
+                .filter_map(|other| record.fields.get(&other.name))
+                .flat_map(|reading| &reading.values)
+                .filter(|shown| !shown.removes)
+                .map(|shown| shown.change)
+                .collect();
+            if let Some(reading) = self.haz(field, evidence, &mut record.flags) {
+                record.fields.insert(field.name.clone(), reading);
+            }
         }
     }
 
@@ -452,17 +464,15 @@ impl<'a, F: Facts> Reader<'a, F> {
         };
         // What people add to a withdrawn record keeps it visible; settling the withdrawal itself
         // does not.
-        let settles = |change: &ChangeHash| {
-            let stored = layout::assertions(self.document, "void");
-            stored.iter().any(|stored| stored.change == *change)
+        let settle: BTreeSet<ChangeHash> = match voided.as_slice() {
+            [] => BTreeSet::new(),
+            _ => layout::assertions(self.document, "void")
+                .into_iter()
+                .map(|stored| stored.change)
+                .collect(),
         };
-        if !voided.is_empty()
-            && self
-                .lineage
-                .changes()
-                .iter()
-                .any(|change| after(change) && !settles(change))
-        {
+        let mut changes = self.lineage.changes().iter();
+        if changes.any(|change| after(change) && !settle.contains(change)) {
             record.flags.insert(Flag::ChangedAfterWithdrawal);
         }
         let shown = || record.fields.values().flat_map(|field| &field.values);

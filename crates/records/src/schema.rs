@@ -118,6 +118,9 @@ pub struct Field {
     /// Taking something out of it is a decision (sets and logs).
     #[serde(default)]
     pub safety: bool,
+    /// Safety field that every entry of this one asserts at its most dangerous value.
+    #[serde(default)]
+    pub stands_as: Option<String>,
     /// Code lists whose codes follow the name, as `name/code/code` (maps).
     #[serde(default)]
     pub keys: Vec<String>,
@@ -360,4 +363,76 @@ fn distance(one: &str, other: &str) -> usize {
         row = next;
     }
     row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lists(field_type: &FieldType) -> Vec<&String> {
+        match field_type {
+            FieldType::Code(list) => vec![list],
+            FieldType::Entry(parts) => parts
+                .iter()
+                .flat_map(|part| lists(&part.field_type))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_data_hold_together() {
+        for kind in kinds() {
+            let mut names: Vec<&str> = kind.fields().iter().map(|one| one.name.as_str()).collect();
+            names.sort_unstable();
+            let count = names.len();
+            names.dedup();
+            assert_eq!(names.len(), count, "{}: a name twice", kind.name);
+            for field in kind.fields() {
+                let name = &field.name;
+                assert!(!field.label.get("en").is_empty() && !field.help.get("en").is_empty());
+                for list in lists(&field.field_type).into_iter().chain(&field.keys) {
+                    assert!(code_list(list).is_some(), "{name}: no list {list}");
+                }
+                if let Some(other) = &field.stands_as {
+                    assert_eq!(kind.field(other).unwrap().class, Class::Haz, "{name}");
+                }
+                if field.class == Class::Haz && field.field_type != FieldType::Perimeter {
+                    let list = field.codes().unwrap();
+                    let assumed = list.assumed.as_deref().unwrap();
+                    assert_eq!(list.danger(Some(assumed)), list.danger(None), "{name}");
+                    assert!(list.codes.iter().all(|code| code.danger > 0), "{name}");
+                }
+            }
+        }
+        for (name, list) in LISTS.iter() {
+            for code in &list.codes {
+                assert!(!code.label.get("en").is_empty(), "{name}: {}", code.code);
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_explained_and_labels_fall_back_to_english() {
+        let found = explain("suspected");
+        let [
+            Explanation::Code {
+                list: "hazard_class",
+                code,
+            },
+        ] = found.as_slice()
+        else {
+            panic!("{found:?}");
+        };
+        assert_eq!(code.label.get("fr"), "Zone soupçonnée dangereuse");
+        assert_eq!(code.label.get("xx"), "Suspected hazardous area");
+        assert_eq!(explain("unknown").len(), 8, "in every list that has it");
+        let found = explain("status");
+        assert!(matches!(
+            found.as_slice(),
+            [Explanation::Field { codes: Some(_), .. }]
+        ));
+        assert!(explain("nonsense").is_empty());
+        assert_eq!(lane("hazardous_area"), Lane::Urgent);
+    }
 }

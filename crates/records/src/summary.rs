@@ -2,15 +2,16 @@
 
 use crate::cbor::encode;
 use crate::geometry::{Bounds, Position};
-use crate::layout::{assertions, from_scalar, objects, typed_value};
+use crate::layout::{assertions, from_scalar, typed_value};
 use crate::lineage::Lineage;
 use crate::perimeter::{Extent, Perimeter};
 use crate::read::{Flag, ReadError, Record};
 use crate::schema::{self, Class, Kind};
 use crate::value::Value;
 use crate::write::Edit;
-use automerge::{Automerge, ObjType, ROOT, ReadDoc};
+use automerge::{Automerge, ROOT, ReadDoc};
 use cairn_wire::ids::ScopeId;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Context of an import key's hash.
@@ -27,7 +28,7 @@ const NOT_CONTENT: [&str; 6] = [
 ];
 
 /// One row of a list.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Kind.
     pub kind: String,
@@ -127,7 +128,10 @@ pub fn import_key(document: &Automerge, scope: &ScopeId) -> Result<[u8; 32], Rea
                 from_scalar(&scalar, crate::json::field_type(kind, &key)),
             );
         } else {
-            for text in objects(document, &key, ObjType::Text) {
+            let values = document
+                .get_all_at(ROOT, key.as_str(), &at)
+                .unwrap_or_default();
+            for (_, text) in values {
                 if let Ok(text) = document.text_at(&text, &at) {
                     content.add(&key, Value::Text(text));
                 }

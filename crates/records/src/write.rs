@@ -272,6 +272,18 @@ fn set(
     value: &Value,
     reason: Option<&str>,
 ) -> Result<(), WriteError> {
+    if ["kind", "scope", "schema_version"].contains(&field) {
+        return Err(wrong(
+            field,
+            "it comes with the command that makes the record",
+        ));
+    }
+    if field == "void"
+        && value.as_text() == Some("void")
+        && reason.is_none_or(|reason| reason.trim().is_empty())
+    {
+        return Err(wrong(field, "withdraw the record with a reason"));
+    }
     let emptied = *value == Value::Null && definition.class == Class::Reg;
     if !emptied {
         check_value(field, &definition.field_type, value)?;

@@ -16,12 +16,13 @@ pub use region::Region;
 pub(crate) use compact::{read_shape, write_shape};
 
 use cairn_wire::limits;
+use serde::{Deserialize, Serialize};
 
 /// Units of a degree.
 pub const UNITS_PER_DEGREE: f64 = 1e7;
 
 /// A place, in units of 1e-7 degree.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// East of Greenwich, −1,800,000,000 to 1,800,000,000.
     pub lon_e7: i32,
@@ -211,7 +212,7 @@ impl Shape {
 }
 
 /// A box in latitude and longitude.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     /// South-western corner.
     pub south_west: Position,

@@ -11,7 +11,7 @@ use i_overlay::i_float::int::point::IntPoint;
 /// larger, and cheap.
 const CROSSINGS_MAX: usize = 4_096;
 /// Corners that go into one overlay; beyond, hulls again.
-const CORNERS_MAX: usize = 64 * 1024;
+const CORNERS_MAX: usize = 16 * 1024;
 /// Round what was drawn as a mere line, about a metre.
 const MARGIN_E7: i32 = 100;
 /// The overlay's integers stay below this, whatever lies where.
@@ -541,6 +541,31 @@ mod tests {
     }
 
     proptest! {
+        /// On a small grid nearly everything touches, doubles back or lies on a line.
+        #[test]
+        fn degenerate_drawings_are_never_nothing(
+            corners in proptest::collection::vec((0i64..7, 0i64..7), 3..24),
+            others in proptest::collection::vec((0i64..7, 0i64..7), 3..24),
+        ) {
+            let shape = |corners: &[(i64, i64)]| {
+                let at = |(lon, lat): &(i64, i64)| {
+                    Position::new(450_000_000 + lat * 1000, 180_000_000 + lon * 1000).unwrap()
+                };
+                Ring::new(corners.iter().map(at).collect()).and_then(Shape::from_ring).ok()
+            };
+            if let (Some(one), Some(other)) = (shape(&corners), shape(&others)) {
+                let (one, other) = (Region::of(&one), Region::of(&other));
+                prop_assert!(!one.is_empty() && !other.is_empty());
+                let both = Region::union(&[one.clone(), other.clone()]);
+                prop_assert_eq!(&both, &Region::union(&[other.clone(), one.clone()]));
+                // Crossings are rounded to whole units: a strip of two units along every side.
+                let strip = 2 * 10_000 * (corners.len() + others.len()) as i128;
+                prop_assert!(units(&both) + strip >= units(&one).max(units(&other)));
+                prop_assert!(units(&both) <= units(&one) + units(&other) + strip);
+                prop_assert!(one.contains(&one) && both.contains(&both));
+            }
+        }
+
         #[test]
         fn a_union_knows_no_order_and_holds_its_parts(
             a in any_region(), b in any_region(), c in any_region(),

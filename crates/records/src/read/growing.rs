@@ -7,7 +7,10 @@ use crate::perimeter::{Extent, Perimeter};
 use crate::schema::{Class, CodeList, Field, FieldType, Kind};
 use crate::value::Value;
 use cairn_wire::ids::ChangeHash;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// Assertions in one safety field up to which each is weighed against each.
+const SAID_MAX: usize = 512;
 
 /// An assertion in a safety field, weighed.
 struct Said {
@@ -29,10 +32,17 @@ enum Weight {
 }
 
 impl Weight {
-    /// Whether a later assertion of this weight makes nothing safer than the earlier one.
-    fn covers(&self, earlier: &Self) -> bool {
+    fn is_code(&self) -> bool {
+        matches!(self, Self::Code(_))
+    }
+
+    /// Whether a later assertion of this weight makes nothing safer than the earlier one. That a
+    /// drawn ring stands for the circle whose centre it holds is taken from verified authors
+    /// only: from others the ring has to hold the whole circle.
+    fn covers(&self, earlier: &Self, verified: bool) -> bool {
         match (self, earlier) {
             (Self::Code(mine), Self::Code(theirs)) => mine >= theirs,
+            (Self::Land(_, region), Self::Land(_, theirs)) if !verified => region.contains(theirs),
             (Self::Land(mine, region), Self::Land(theirs, their_region)) => {
                 mine.covers_with(region, theirs, their_region)
             }
@@ -47,7 +57,7 @@ impl<F: Facts> Reader<'_, F> {
     pub(super) fn haz(
         &self,
         field: &Field,
-        open: Vec<ChangeHash>,
+        mut open: BTreeSet<ChangeHash>,
         flags: &mut BTreeSet<Flag>,
     ) -> Option<FieldReading> {
         if is_perimeter(&field.field_type) {
@@ -57,14 +67,11 @@ impl<F: Facts> Reader<'_, F> {
         let assumed = list.assumed.as_deref()?;
         let weigh = |value: &Value| Weight::Code(list.danger(value.as_text()));
         let mut said = self.said(field, &weigh);
-        let implied: Vec<ChangeHash> = open
-            .into_iter()
-            .chain((!said.iter().any(|said| said.shown.change == self.root)).then_some(self.root))
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
+        if !said.iter().any(|said| said.shown.change == self.root) {
+            open.insert(self.root);
+        }
         let stated = !said.is_empty();
-        said.extend(implied.into_iter().map(|change| Said {
+        said.extend(open.into_iter().map(|change| Said {
             shown: Shown {
                 implied: true,
                 ..self.shown(Value::from(assumed), change)
@@ -136,6 +143,7 @@ impl<F: Facts> Reader<'_, F> {
             _ => Weight::Unknown,
         });
         let mut said = self.unsuperseded(said);
+        // Those that would shrink what stood before them.
         let standing: Vec<ChangeHash> = said.iter().map(|one| one.shown.change).collect();
         for one in &mut said {
             let before = |change: &ChangeHash| self.lineage.is_ancestor(change, &one.shown.change);
@@ -234,17 +242,34 @@ impl<F: Facts> Reader<'_, F> {
         })
     }
 
+    /// In a field with more assertions than people ever make, those of one change are weighed as
+    /// the most dangerous of them (perimeters: as their union): the reading is the same.
+    fn bounded(&self, said: Vec<Said>) -> Vec<Said> {
+        if said.len() <= SAID_MAX {
+            return said;
+        }
+        let mut by_change: BTreeMap<ChangeHash, Vec<Said>> = BTreeMap::new();
+        for one in said {
+            by_change.entry(one.shown.change).or_default().push(one);
+        }
+        by_change.into_values().flat_map(most_dangerous).collect()
+    }
+
     /// S supersedes E if E is an ancestor of S and S makes nothing safer, or if S is a decision
     /// that counts and names E's change.
     fn unsuperseded(&self, said: Vec<Said>) -> Vec<Said> {
+        let said = self.bounded(said);
+        // Beyond this many perimeters none is taken to hold another: larger, and bounded work.
+        let weigh = said.len() <= SAID_MAX || said.iter().all(|one| one.weight.is_code());
         let superseded: Vec<bool> = said
             .iter()
             .map(|earlier| {
                 said.iter().any(|later| {
                     let (before, after) = (&earlier.shown.change, &later.shown.change);
                     (later.counts && before != after && later.considered.contains(before))
-                        || (self.lineage.is_ancestor(before, after)
-                            && later.weight.covers(&earlier.weight))
+                        || (weigh
+                            && self.lineage.is_ancestor(before, after)
+                            && later.weight.covers(&earlier.weight, later.shown.verified))
                 })
             })
             .collect();
@@ -351,6 +376,45 @@ impl<F: Facts> Reader<'_, F> {
             ..self.shown(value, stored.change)
         })
     }
+}
+
+/// What one change says, taken together. Decisions that count keep what they name.
+fn most_dangerous(mut said: Vec<Said>) -> Vec<Said> {
+    let considered: BTreeSet<ChangeHash> = said
+        .iter()
+        .filter(|one| one.counts)
+        .flat_map(|one| one.considered.iter().copied())
+        .collect();
+    let lands: Vec<Region> = said
+        .iter()
+        .filter_map(|one| match &one.weight {
+            Weight::Land(_, region) => Some(region.clone()),
+            _ => None,
+        })
+        .collect();
+    let rank = |one: &Said| match one.weight {
+        Weight::Code(danger) => danger,
+        Weight::Land(..) => 0,
+        Weight::Unknown => u8::MAX,
+    };
+    said.sort_by(|a, b| {
+        rank(b)
+            .cmp(&rank(a))
+            .then_with(|| a.shown.key.cmp(&b.shown.key))
+    });
+    let unknown = said.iter().any(|one| matches!(one.weight, Weight::Unknown));
+    said.truncate(if unknown && !lands.is_empty() { 2 } else { 1 });
+    if let (Some(last), false) = (said.last_mut(), lands.is_empty()) {
+        let region = Region::union(&lands);
+        let perimeter = Perimeter::dissolved(&region);
+        last.shown.value = Value::Perimeter(perimeter.clone());
+        last.weight = Weight::Land(perimeter, region);
+    }
+    for one in &mut said {
+        one.counts = !considered.is_empty();
+        one.considered = considered.iter().copied().collect();
+    }
+    said
 }
 
 /// The most dangerous code that stands; where several are as dangerous, the first of the list.

@@ -11,9 +11,12 @@ use std::collections::{HashMap, HashSet};
 /// An operation's id: counter and actor.
 type OpId = (u64, Vec<u8>);
 
+/// By text, by change.
+pub(super) type TextEdits = HashMap<OpId, HashMap<ChangeHash, TextEdit>>;
+
 /// What one change did to one text.
 #[derive(Default)]
-struct TextEdit {
+pub(super) struct TextEdit {
     deleted: HashSet<OpId>,
     /// Elements after which something was inserted; nothing stands for the beginning.
     inserted_after: Vec<Option<OpId>>,
@@ -25,13 +28,16 @@ impl<F: Facts> Reader<'_, F> {
         if texts.is_empty() {
             return None;
         }
+        let none = HashMap::new();
         let mut reads = Vec::new();
         let mut values = Vec::new();
         let mut conflict = false;
         for text in &texts {
             let current = self.document.text(text).unwrap_or_default();
-            let edits = self.edits_of(text);
-            let versions = self.conflicting(text, &edits);
+            let edits = op_id_of(text)
+                .and_then(|id| self.text_edits().get(&id))
+                .unwrap_or(&none);
+            let versions = self.conflicting(text, edits);
             if versions.is_empty() {
                 let made = self.document.hash_for_opid(text);
                 let last = edits
@@ -63,23 +69,17 @@ impl<F: Facts> Reader<'_, F> {
         })
     }
 
-    /// Which changes touched a text, and where. Nothing is decoded for a document of one change.
-    fn edits_of(&self, text: &ObjId) -> HashMap<ChangeHash, TextEdit> {
-        let mut edits = HashMap::new();
-        let ObjId::Id(counter, actor, _) = text else {
-            return edits;
-        };
-        if self.lineage.changes().len() < 2 {
-            return edits;
-        }
-        let id: OpId = (*counter, actor.to_bytes().to_vec());
-        for change in self.document.get_changes(&[]) {
-            let edit = edit_of(&change, &id);
-            if !edit.deleted.is_empty() || !edit.inserted_after.is_empty() {
-                edits.insert(ChangeHash(change.hash().0), edit);
+    /// What every change did to every text, decoded once; nothing for a document of one change.
+    fn text_edits(&self) -> &TextEdits {
+        self.text_edits.get_or_init(|| {
+            let mut edits = TextEdits::new();
+            if self.lineage.changes().len() > 1 {
+                for change in self.document.get_changes(&[]) {
+                    collect(&change, &mut edits);
+                }
             }
-        }
-        edits
+            edits
+        })
     }
 
     /// The whole text at each change that clashes with another, unless somebody has worked on it
@@ -158,10 +158,7 @@ impl<F: Facts> Reader<'_, F> {
         let elements: Vec<OpId> = self
             .document
             .list_range_at(text, .., &seen)
-            .filter_map(|element| match element.id() {
-                ObjId::Id(counter, actor, _) => Some((counter, actor.to_bytes().to_vec())),
-                ObjId::Root => None,
-            })
+            .filter_map(|element| op_id_of(&element.id()))
             .collect();
         std::iter::once(first).chain(after).any(|at| {
             let position = elements.iter().position(|element| element == at);
@@ -172,38 +169,42 @@ impl<F: Facts> Reader<'_, F> {
     }
 }
 
-fn edit_of(change: &automerge::Change, text: &OpId) -> TextEdit {
+fn op_id_of(object: &ObjId) -> Option<OpId> {
+    match object {
+        ObjId::Id(counter, actor, _) => Some((*counter, actor.to_bytes().to_vec())),
+        ObjId::Root => None,
+    }
+}
+
+/// Adds what one change did.
+fn collect(change: &automerge::Change, edits: &mut TextEdits) {
     use automerge::legacy::{ElementId, Key, ObjectId};
-    let mut edit = TextEdit::default();
+    let hash = ChangeHash(change.hash().0);
     let actor = change.actor_id().to_bytes().to_vec();
-    let mut own: HashMap<OpId, Option<OpId>> = HashMap::new();
+    let mut own: HashSet<OpId> = HashSet::new();
     let op_id = |id: &automerge::legacy::OpId| (id.0, id.1.to_bytes().to_vec());
     let expanded = change.decode();
     for (counter, operation) in (change.start_op().get()..).zip(&expanded.operations) {
-        let in_text = matches!(&operation.obj, ObjectId::Id(object) if op_id(object) == *text);
-        if !in_text {
-            continue;
-        }
-        let Key::Seq(element) = &operation.key else {
+        let (ObjectId::Id(object), Key::Seq(element)) = (&operation.obj, &operation.key) else {
             continue;
         };
+        let edit = edits
+            .entry(op_id(object))
+            .or_default()
+            .entry(hash)
+            .or_default();
         if operation.insert {
             let at = match element {
                 ElementId::Head => None,
                 ElementId::Id(id) => Some(op_id(id)),
             };
             // What follows its own insertions stands where the first of them does.
-            let base = match &at {
-                Some(id) if own.contains_key(id) => own.get(id).cloned().flatten(),
-                _ => {
-                    edit.inserted_after.push(at.clone());
-                    at
-                }
-            };
-            own.insert((counter, actor.clone()), base);
+            if !at.as_ref().is_some_and(|at| own.contains(at)) {
+                edit.inserted_after.push(at);
+            }
+            own.insert((counter, actor.clone()));
         } else {
             edit.deleted.extend(operation.pred.iter().map(op_id));
         }
     }
-    edit
 }

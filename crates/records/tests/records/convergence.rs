@@ -90,7 +90,7 @@ proptest! {
     fn readings_know_no_order(steps in proptest::collection::vec(any_step(), 1..24), seed in any::<u64>()) {
         let programme = Programme::default();
         let root = programme.create(team("T1"), &[set("slope=flat"), ring(0, 0, 20_000, 20_000)]);
-        let mut devices = vec![root.clone(), root.clone(), root.clone(), root];
+        let mut devices = [root.clone(), root.clone(), root.clone(), root];
         for (device, other, step) in &steps {
             if matches!(step, Step::Merge) {
                 devices[*device] = merged(&[&devices[*device], &devices[*other]]);

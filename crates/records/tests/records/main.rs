@@ -1,5 +1,6 @@
 //! Records on real Automerge documents, with changes that people made without knowing of each
 //! other.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Figures, and what was skipped.
 
 mod convergence;
 mod country;

@@ -378,6 +378,9 @@ fn a_place_without_a_boundary_is_a_circle() {
             .flags
             .contains(&Flag::ExtentNotSurveyed)
     );
+    // A ring by somebody unverified makes nothing safer, even round the place.
+    let doubtful = programme.edit(&root, revoked(), &[ring(-100, -100, 100, 100)]);
+    assert_eq!(area_m2(&programme.read(&doubtful)), circle);
     // Nothing known about the size.
     let unknown = programme.read(&programme.create(team("T1"), &[at]));
     assert!(
@@ -440,4 +443,57 @@ fn a_code_of_a_newer_version_reads_as_the_most_dangerous() {
         "red",
         "a field of a newer version is shown"
     );
+}
+
+#[test]
+fn the_answer_to_an_edit_says_whether_it_only_proposes() {
+    let programme = Programme::default();
+    let root = programme.create(team("T1"), &[set("status=open"), ring(0, 0, 9_000, 9_000)]);
+    let closed = programme.edit(
+        &root,
+        team("T1"),
+        &[set("status=closed"), set("slope=flat")],
+    );
+    let record = programme.read(&closed);
+    let change = last_change(&closed);
+    let said: Vec<_> = record
+        .said_by(&change)
+        .map(|(name, field, shown)| (name, field.reads.as_text(), shown.proposal))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("slope", Some("flat"), false),
+            ("status", Some("open"), true)
+        ]
+    );
+    assert!(
+        programme
+            .refused(&root, set("void=void"))
+            .contains("reason")
+    );
+    assert!(
+        programme
+            .refused(&root, set("kind=task"))
+            .contains("command")
+    );
+}
+
+/// A member who floods a field costs bounded work, and makes nothing safer.
+#[test]
+fn a_flood_of_assertions_reads_as_their_union() {
+    let programme = Programme::default();
+    let root = programme.create(team("T1"), &[set("status=open"), ring(0, 0, 9_000, 9_000)]);
+    let flood: Vec<Edit> = (0..900)
+        .flat_map(|index| {
+            let (x, y) = (index % 30 * 10_000, index / 30 * 10_000);
+            [ring(x, y, x + 5_000, y + 5_000), set("status=closed")]
+        })
+        .collect();
+    let flooded = programme.edit(&root, team("T2"), &flood);
+    let record = programme.read(&flooded);
+    assert_eq!(reads(&record, "status"), "open");
+    assert_eq!(record.region().unwrap().polygons().len(), 900);
+    let by_one = programme.read(&root).region().unwrap().clone();
+    assert!(record.region().unwrap().contains(&by_one));
 }
