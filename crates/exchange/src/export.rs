@@ -33,6 +33,9 @@ const DERIVED: [&str; 12] = [
     "record_kind",
 ];
 
+/// Fields that stand elsewhere in a feature, or are nobody's business outside.
+const HIDDEN: [&str; 5] = ["kind", "scope", "created_by", "perimeter", "schema_version"];
+
 /// A record as a feature.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExportFeature {
@@ -67,7 +70,7 @@ impl ExportFeature {
 /// with proposals, and of those about which nobody said anything stand in `conflicts`,
 /// `proposals` and `assumed`. `import_key` is the key of its root, in hexadecimal digits.
 #[must_use]
-pub fn export_feature(id: &str, record: &Record, import_key: Option<&str>) -> ExportFeature {
+pub fn export_feature(id: &str, record: &Record, import_key: Option<&[u8; 32]>) -> ExportFeature {
     let mut properties = BTreeMap::new();
     let kind = record.definition();
     let (mut conflicts, mut proposals, mut assumed) = (Vec::new(), Vec::new(), Vec::new());
@@ -82,8 +85,7 @@ pub fn export_feature(id: &str, record: &Record, import_key: Option<&str>) -> Ex
         if reading.assumed {
             assumed.push(name.as_str());
         }
-        let hidden =
-            reading.class == Class::Once || matches!(name.as_str(), "perimeter" | "schema_version");
+        let hidden = HIDDEN.contains(&name.as_str());
         let field_type = kind
             .and_then(|kind| kind.field(name))
             .map(|field| &field.field_type);
@@ -114,7 +116,9 @@ pub fn export_feature(id: &str, record: &Record, import_key: Option<&str>) -> Ex
     };
     if let Some(key) = import_key {
         let content = content_key(feature.drawing(), &feature.properties);
-        feature.properties.insert(IMPORT_KEY.to_owned(), json!(key));
+        feature
+            .properties
+            .insert(IMPORT_KEY.to_owned(), json!(hex(key)));
         feature
             .properties
             .insert(CONTENT_KEY.to_owned(), json!(content));
@@ -163,7 +167,7 @@ pub(crate) fn is_mark(property: &str) -> bool {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Mark {
     /// Key of the record's root, if the row is as it was written.
-    pub import_key: Option<String>,
+    pub import_key: Option<[u8; 32]>,
     /// Whether it was an export and was changed.
     pub altered: bool,
     assumed: Vec<String>,
@@ -175,14 +179,22 @@ impl Mark {
         let (Some(key), Some(content)) = (text(IMPORT_KEY), text(CONTENT_KEY)) else {
             return Self::default();
         };
+        let Some(key) = unhex(key) else {
+            return Self::default();
+        };
         let assumed = properties.get(ASSUMED).and_then(Json::as_array);
         let assumed = assumed.into_iter().flatten().filter_map(Json::as_str);
         let same = content_key(geometry.into(), properties) == content;
         Self {
-            import_key: same.then(|| key.to_owned()),
+            import_key: same.then_some(key),
             altered: !same,
             assumed: assumed.map(str::to_owned).collect(),
         }
+    }
+
+    /// Whether the row comes from an export, altered or not.
+    pub fn is_some(&self) -> bool {
+        self.altered || self.import_key.is_some()
     }
 
     /// Whether nobody said anything about this field where the row came from.
@@ -207,4 +219,14 @@ fn content_key(drawing: Drawing<'_>, properties: &BTreeMap<String, Json>) -> Str
         }
     }
     hasher.finalize().to_hex().chars().take(32).collect()
+}
+
+fn hex(key: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*key).to_hex().to_string()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    blake3::Hash::from_hex(text)
+        .ok()
+        .map(|hash| *hash.as_bytes())
 }

@@ -10,9 +10,10 @@ use cairn_records::{
     input::{self, InputError},
     perimeter::Perimeter,
     schema::{self, Class, Field, FieldType, Kind},
+    summary::import_key_of,
     value::Value,
 };
-use cairn_wire::limits;
+use cairn_wire::{ids::ScopeId, limits};
 use serde_json::Value as Json;
 
 use crate::{
@@ -80,14 +81,21 @@ pub struct ImportRow {
     pub edits: Vec<Edit>,
     /// What `--key` found in it.
     pub key: Option<String>,
-    /// The import key of the record that this row is an unaltered export of: where that record is
-    /// held, the row adds nothing.
-    pub exported_key: Option<String>,
+    /// The import key of the record that this row is an unaltered export of.
+    pub exported_key: Option<[u8; 32]>,
     /// What a person should look at.
     pub warnings: Vec<Warning>,
 }
 
 impl ImportRow {
+    /// The keys by which a record of this row may be known already: its own, which the record
+    /// made of it will have, then that of the record it was exported from. Where either is held,
+    /// the row adds nothing.
+    #[must_use]
+    pub fn import_keys(&self, kind: &Kind, scope: &ScopeId) -> ([u8; 32], Option<[u8; 32]>) {
+        (import_key_of(kind, scope, &self.edits), self.exported_key)
+    }
+
     /// What this row says that its record does not say already: the edits of a second import.
     /// `now` is the record as it reads, `at_root` as the first import left it. A value that
     /// stands is not written again, and neither is one that the file said then and that people
@@ -242,8 +250,10 @@ impl Plan {
 
     /// The field that a property goes into by its own name.
     fn by_name(&self, property: &str) -> Option<&'static Field> {
-        let field = input::known(self.kind, property).ok()?;
+        let field = self.kind.field(property)?;
+        let whole_map = property == field.name && !field.keys.is_empty();
         let taken = field.class != Class::Once
+            && !whole_map
             && !NEVER_BY_NAME.contains(&field.name.as_str())
             && !self.asked.contains_key(property);
         taken.then_some(field)
@@ -272,11 +282,17 @@ impl Plan {
             let field = input::known(self.kind, path).map_err(|error| refused(&error))?;
             put(&mut edits, path, field, value).map_err(|error| refused(&error))?;
         }
-        let key = self
+        let mut key = self
             .key
             .as_ref()
             .map(|key| key_of(key, properties.get(key)))
             .transpose()?;
+        if key.is_none() && exported.is_some() {
+            key = properties
+                .get(KEY_FIELD)
+                .map(|key| key_of(KEY_FIELD, Some(key)))
+                .transpose()?;
+        }
         if let Some(key) = &key {
             edits.push(Edit::Set {
                 field: KEY_FIELD.to_owned(),

@@ -387,6 +387,21 @@ fn rows_before_the_damage_are_given_and_its_place_is_named() {
 }
 
 #[test]
+fn a_row_in_another_encoding_is_refused_and_the_next_is_read() {
+    let f = feature("Polygon", SQUARE);
+    let text = collection(&[f.replace("\"a\":1", "\"a\":\"Br\u{10d}ko\""), f]);
+    let (rows, _) = read(text.as_bytes()).unwrap();
+    assert!(rows[0].result.is_ok());
+    let mut bytes = text.into_bytes();
+    let at = bytes.iter().position(|byte| *byte == 0xc4).unwrap();
+    bytes.splice(at..at + 2, [0xe8]);
+    let (rows, fault) = read(&bytes).unwrap();
+    assert!(fault.is_none());
+    assert_eq!(rows[0].result.as_ref().unwrap_err().code, "not_utf8");
+    assert!(rows[1].result.is_ok());
+}
+
+#[test]
 fn one_place_is_read_from_a_file_that_holds_one() {
     let single = |text: &str| read_single(Cursor::new(text.as_bytes().to_vec()), None);
     let f = feature("Polygon", SQUARE);

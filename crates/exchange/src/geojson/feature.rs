@@ -60,6 +60,16 @@ pub(crate) struct NotJson {
 ///
 /// The outer one where the text is damaged, so that what follows cannot be trusted to be in step.
 pub(crate) fn read(text: &[u8]) -> Result<Result<Feature, Refusal>, NotJson> {
+    if let Err(error) = std::str::from_utf8(text) {
+        return Ok(Err(Refusal::new(
+            "not_utf8",
+            format!(
+                "A text in the row is not UTF-8 (at byte {} of the row): the file was saved with another encoding.",
+                error.valid_up_to()
+            ),
+            "Save the file with the encoding UTF-8 and import it again.",
+        )));
+    }
     match serde_json::from_slice::<RawFeature>(text) {
         Ok(raw) => Ok(take(raw)),
         Err(error) if error.is_data() => Ok(Err(Refusal::new(
