@@ -178,6 +178,7 @@ impl Runner {
         let mut carried: Option<Result<(), LinkError>> = None;
         let mut look = tokio::time::interval(LOOK);
         let mut seen = 0;
+        let mut heard = (0, tokio::time::Instant::now());
         let deadline = tokio::time::sleep(Duration::MAX);
         tokio::pin!(deadline);
         let link_error = loop {
@@ -210,6 +211,11 @@ impl Runner {
                 }
                 () = &mut deadline, if session.is_some() => break None,
                 _ = look.tick() => {
+                    if link.meters.received() != heard.0 || inlet.is_equal() {
+                        heard = (link.meters.received(), tokio::time::Instant::now());
+                    } else if heard.1.elapsed() > link.options.stall {
+                        break Some(LinkError::Stalled(link.options.stall));
+                    }
                     let moved = link.meters.sent() + link.meters.received();
                     if moved != seen {
                         seen = moved;
@@ -411,6 +417,10 @@ async fn write(
 }
 
 impl Inlet {
+    fn is_equal(&self) -> bool {
+        self.handle.registry().state(self.id) == Some(SessionState::Equal)
+    }
+
     async fn take_in(&self, channel: Channel, bytes: Vec<u8>) -> Result<(), LinkError> {
         let event = Event::Bytes {
             session: self.id,

@@ -99,6 +99,7 @@ pub(crate) enum Event {
         error: String,
     },
     Call(Call),
+    SideObjectsGrown,
     Wake,
     Stop(oneshot::Sender<Result<(), EngineError>>),
 }
@@ -294,6 +295,19 @@ impl Handle {
         Ok(())
     }
 
+    /// Says that a call put grants or receipts into the store, so that live sessions hand them on.
+    pub async fn side_objects_grown(&self) -> Result<(), EngineError> {
+        self.send(Event::SideObjectsGrown).await
+    }
+
+    /// The same for a thread that may block.
+    pub fn side_objects_grown_blocking(&self) -> Result<(), EngineError> {
+        self.check()?;
+        self.events
+            .blocking_send(Event::SideObjectsGrown)
+            .map_err(|_| self.stopped())
+    }
+
     /// Tells every peer that we will be back, closes the store, and ends the thread.
     pub async fn stop(&self) -> Result<(), EngineError> {
         let (answer, answered) = oneshot::channel();
@@ -305,6 +319,12 @@ impl Handle {
 
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Events that wait for the engine.
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> usize {
+        QUEUE_EVENTS - self.events.capacity()
     }
 
     /// Makes the engine look round. A queue that is full wakes it as well.
@@ -477,7 +497,14 @@ impl Engine {
                     if self.failed().is_none() {
                         work(&mut *self.store);
                         called = true;
+                        // Asks a store that failed in the call, and nothing of one that did not.
+                        let asked = self.store.append(Vec::new());
+                        self.watch_store(asked);
                     }
+                }
+                Event::SideObjectsGrown => {
+                    self.pulse.send_modify(|pulse| pulse.side_objects += 1);
+                    self.feed_others(None, &Input::SideObjectsGrown, &mut round);
                 }
                 Event::Wake => {}
                 Event::Stop(answer) => stopping = Some(answer),

@@ -25,6 +25,8 @@ pub mod enrol;
 mod link;
 pub mod registry;
 pub mod side_objects;
+#[cfg(test)]
+mod tests;
 
 pub use accept::{AcceptOptions, Acceptor, EnrolRefused, Enroller};
 pub use dial::{SyncError, SyncEvent, SyncOptions, SyncReport, SyncTarget, keep_synced, sync_once};

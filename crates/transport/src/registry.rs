@@ -157,6 +157,13 @@ impl Registry {
             .collect()
     }
 
+    pub(crate) fn state(&self, id: SessionId) -> Option<SessionState> {
+        self.lock()
+            .running
+            .get(&id)
+            .map(|running| running.info.state)
+    }
+
     pub(crate) fn running_len(&self) -> usize {
         self.lock().running.len()
     }

@@ -1,0 +1,165 @@
+//! A network that goes away in the middle, and comes back.
+
+use super::*;
+use cairn_wire::limits;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::net::UdpSocket;
+
+/// Passes datagrams between one client at a time and a relay, unless it is told to swallow them.
+struct Proxy {
+    address: SocketAddr,
+    silent: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    async fn start(relay: SocketAddr) -> Self {
+        let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = front.local_addr().unwrap();
+        let silent = Arc::new(AtomicBool::new(false));
+        let swallow = Arc::clone(&silent);
+        tokio::spawn(async move {
+            let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            back.connect(relay).await.unwrap();
+            let (mut from_client, mut from_relay) = ([0; 2048], [0; 2048]);
+            let mut client = None;
+            loop {
+                let passed = tokio::select! {
+                    Ok((length, from)) = front.recv_from(&mut from_client) => {
+                        client = Some(from);
+                        if swallow.load(Ordering::Relaxed) {
+                            continue;
+                        }
+                        back.send(&from_client[..length]).await
+                    }
+                    Ok(length) = back.recv(&mut from_relay) => {
+                        let Some(client) = client else { continue };
+                        if swallow.load(Ordering::Relaxed) {
+                            continue;
+                        }
+                        front.send_to(&from_relay[..length], client).await
+                    }
+                };
+                // A datagram that is lost is what QUIC is for.
+                drop(passed);
+            }
+        });
+        Self { address, silent }
+    }
+}
+
+fn short() -> NetworkOptions {
+    NetworkOptions {
+        idle: Duration::from_millis(400),
+        keep_alive: Duration::from_millis(100),
+        handshake: Duration::from_millis(300),
+        ..network()
+    }
+}
+
+#[tokio::test]
+async fn silence_in_the_middle_costs_at_most_one_window_again() {
+    let mut programme = Programme::new();
+    let relay_secret = secret(100);
+    programme.member(&relay_secret, Role::Relay);
+    programme.member(&secret(101), Role::Device);
+    let handle = programme.replica(&relay_secret);
+    let options = AcceptOptions::default();
+    let relay = Relay::start_on(&relay_secret, handle, options, short(), 0);
+    let proxy = Proxy::start(relay.acceptor.local_addr()).await;
+    let device = Device::new(&programme, secret(101));
+    let (entries, bytes) = (150, 8000);
+    programme
+        .write(&device.handle, &device.secret, entries, bytes)
+        .await;
+    let payload: u64 = journal(&device.handle)
+        .await
+        .iter()
+        .map(|entry| entry.bytes().len() as u64)
+        .sum();
+
+    let target = SyncTarget {
+        addresses: vec![proxy.address.to_string()],
+        relay: relay.key,
+    };
+    // 200 kB/s counts as a slow link: the window is 64 kB.
+    let options = SyncOptions {
+        network: short(),
+        bandwidth_bytes_per_second: Some(200_000),
+        ..patient()
+    };
+    let (broken, mut breaks) = tokio::sync::mpsc::unbounded_channel();
+    let syncing = tokio::spawn({
+        let (handle, identity) = (device.handle.clone(), device.identity.clone());
+        async move {
+            let mut on_event = |event| {
+                if matches!(event, SyncEvent::Broken(_)) {
+                    // The test has seen enough breaks.
+                    let _ = broken.send(());
+                }
+            };
+            sync_once(&handle, &identity, &target, &options, &mut on_event).await
+        }
+    });
+    let mut pulse = relay.handle.subscribe();
+    while count(&relay.handle).await < 30 {
+        pulse.changed().await.unwrap();
+    }
+    proxy.silent.store(true, Ordering::Relaxed);
+    // The connection dies, and several attempts to dial meet silence.
+    for _ in 0..3 {
+        breaks.recv().await.unwrap();
+    }
+    let before = count(&relay.handle).await;
+    assert!(before < entries as u64);
+    proxy.silent.store(false, Ordering::Relaxed);
+
+    let report = syncing.await.unwrap().unwrap();
+    assert!(report.complete);
+    assert!(report.connections >= 2);
+    assert_eq!(held(&relay.handle).await, held(&device.handle).await);
+    let window = limits::WINDOW_SLOW_BYTES as u64;
+    let frame = limits::FRAME_BYTES_MAX as u64 / 8;
+    let overhead = payload / 50 + 2000;
+    assert!(
+        report.app_bytes_sent <= payload + window + frame + overhead,
+        "{} bytes for {payload} of entries",
+        report.app_bytes_sent
+    );
+}
+
+#[tokio::test]
+async fn a_sync_that_is_killed_in_the_middle_goes_on_without_doubles() {
+    let (programme, relay, devices) = world(1);
+    let device = &devices[0];
+    programme
+        .write(&device.handle, &device.secret, 100, 8000)
+        .await;
+    for goal in [20, 50] {
+        let slow = SyncOptions {
+            bandwidth_bytes_per_second: Some(400_000),
+            ..patient()
+        };
+        let mut pulse = relay.handle.subscribe();
+        tokio::select! {
+            done = device.sync_with(&relay, &slow) => panic!("not in the middle: {done:?}"),
+            () = async {
+                while count(&relay.handle).await < goal {
+                    pulse.changed().await.unwrap();
+                }
+            } => {}
+        }
+    }
+    let kept = count(&relay.handle).await;
+    let rest = device.sync(&relay).await.unwrap();
+    assert!(rest.complete);
+    let again = rest.entries_sent + kept - 100;
+    assert!(
+        again <= limits::WINDOW_FAST_BYTES as u64 / 8000 + 1,
+        "{again} entries again"
+    );
+    // `held` sees to it that nothing stands there twice.
+    assert_eq!(held(&relay.handle).await, held(&device.handle).await);
+    // The engine has let go of the sessions whose tasks were dropped.
+    assert!(device.handle.sessions().is_empty());
+}
