@@ -20,10 +20,9 @@ use crate::{
     export,
     fault::{FileFault, Refusal, Warning},
     geojson::{Feature, GeoJsonReader, Geometry, Outline},
+    mapping::{KEY_FIELD, Mapping, Source},
 };
 
-/// Field that holds what `--key` names.
-const KEY_FIELD: &str = "external_id";
 /// Fields that a file does not write unless it is told to: they speak of this programme's own
 /// work, or come from elsewhere.
 const NEVER_BY_NAME: [&str; 5] = [
@@ -33,46 +32,6 @@ const NEVER_BY_NAME: [&str; 5] = [
     "attachments",
     "decisions",
 ];
-
-/// Which property of a file goes into which field.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mapping {
-    /// Property by field. Properties that bear a field's name go there without being named here.
-    pub properties: BTreeMap<String, String>,
-    /// The property that identifies a row in the system it came from (instanceID of ODK and Kobo).
-    pub key: Option<String>,
-}
-
-impl Mapping {
-    /// Adds one `FIELD=PROPERTY`.
-    ///
-    /// # Errors
-    ///
-    /// Where it is not of that form or names a field twice.
-    pub fn add(&mut self, text: &str) -> Result<(), FileFault> {
-        let (field, property) = text.split_once('=').unwrap_or_default();
-        let (field, property) = (field.trim(), property.trim());
-        if field.is_empty() || property.is_empty() {
-            return Err(FileFault::request(
-                "bad_map",
-                format!("“{text}” does not say which property goes into which field."),
-                "Write --map FIELD=PROPERTY, for example --map local_id=ID_NUMBER.",
-            ));
-        }
-        if self
-            .properties
-            .insert(field.to_owned(), property.to_owned())
-            .is_some()
-        {
-            return Err(FileFault::request(
-                "bad_map",
-                format!("The field {field} is mapped twice."),
-                "Name one property for each field.",
-            ));
-        }
-        Ok(())
-    }
-}
 
 /// A row that can become a record.
 #[derive(Debug, Clone, PartialEq)]
@@ -207,42 +166,26 @@ impl<R: Read> Iterator for Import<R> {
 struct Plan {
     kind: &'static Kind,
     /// Property by field, as asked for.
-    asked: BTreeMap<String, String>,
+    asked: BTreeMap<String, Source>,
+    /// Properties that were sent somewhere: they go nowhere by name.
+    sent: BTreeSet<String>,
     key: Option<String>,
     unmapped: Vec<String>,
 }
 
 impl Plan {
     fn new(kind: &'static Kind, mapping: &Mapping, outline: &Outline) -> Result<Self, FileFault> {
-        for (field, property) in &mapping.properties {
-            let known = input::known(kind, field).map_err(|error| {
-                FileFault::request(
-                    "unknown_field",
-                    error.to_string(),
-                    "Write --map FIELD=PROPERTY; `cairn explain FIELD` says what a field means.",
-                )
-            })?;
-            if known.field_type == FieldType::Perimeter || field == KEY_FIELD {
-                return Err(FileFault::request(
-                    "bad_map",
-                    format!("{field} is not taken from a property."),
-                    "The boundary comes from the row's geometry; for a key of the other system use --key.",
-                ));
-            }
-            there(outline, property)?;
-        }
-        if let Some(key) = &mapping.key {
-            there(outline, key)?;
-        }
+        let asked = mapping.resolve(kind, outline)?;
+        let sent = asked.values().map(|source| &source.property);
         let mut plan = Self {
             kind,
-            asked: mapping.properties.clone(),
+            sent: sent.chain(&mapping.key).cloned().collect(),
+            asked,
             key: mapping.key.clone(),
             unmapped: Vec::new(),
         };
-        let used: BTreeSet<&String> = plan.asked.values().chain(plan.key.as_ref()).collect();
         let unmapped = outline.properties.iter().filter(|name| {
-            !used.contains(name) && plan.by_name(name).is_none() && !export::is_mark(name)
+            !plan.sent.contains(*name) && plan.by_name(name).is_none() && !export::is_mark(name)
         });
         plan.unmapped = unmapped.cloned().collect();
         Ok(plan)
@@ -255,6 +198,7 @@ impl Plan {
         let taken = field.class != Class::Once
             && !whole_map
             && !NEVER_BY_NAME.contains(&field.name.as_str())
+            && !self.sent.contains(property)
             && !self.asked.contains_key(property);
         taken.then_some(field)
     }
@@ -275,12 +219,12 @@ impl Plan {
                 put(&mut edits, property, field, value).map_err(|error| refused(&error))?;
             }
         }
-        for (path, property) in &self.asked {
-            let Some(value) = properties.get(property) else {
+        for (path, source) in &self.asked {
+            let Some(value) = properties.get(&source.property) else {
                 continue;
             };
             let field = input::known(self.kind, path).map_err(|error| refused(&error))?;
-            put(&mut edits, path, field, value).map_err(|error| refused(&error))?;
+            put(&mut edits, path, field, &source.value(value)).map_err(|error| refused(&error))?;
         }
         let mut key = self
             .key
@@ -313,22 +257,6 @@ impl Plan {
             warnings,
         })
     }
-}
-
-fn there(outline: &Outline, property: &str) -> Result<(), FileFault> {
-    if outline.properties.iter().any(|name| name == property) {
-        return Ok(());
-    }
-    let names = if outline.properties.is_empty() {
-        "The file's rows have no properties.".to_owned()
-    } else {
-        format!("There are: {}.", outline.properties.join(", "))
-    };
-    Err(FileFault::request(
-        "unknown_property",
-        format!("The file's rows have no property “{property}”."),
-        names,
-    ))
 }
 
 fn refused(error: &InputError) -> Refusal {

@@ -11,6 +11,7 @@ mod export;
 mod fault;
 mod geojson;
 mod import;
+mod mapping;
 mod report;
 mod sample;
 mod scan;
@@ -21,6 +22,7 @@ pub use geojson::{
     Drawing, Feature, FeatureRow, GeoJsonReader, GeoJsonWriter, Geometry, Outline, WriteError,
     read_single,
 };
-pub use import::{Import, ImportRow, Mapping, Row};
+pub use import::{Import, ImportRow, Row};
+pub use mapping::Mapping;
 pub use report::{DuplicateRow, ImportReport, RefusedRow, ReportedFault, RowWarning, SeenRows};
 pub use sample::{SAMPLE_AREAS, SAMPLE_GEOJSON};

@@ -358,6 +358,27 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_kept_than_was_asked_for() {
+        let long = std::io::repeat(b'x').take(5_000_000);
+        let mut scanner = Scanner::new((&b"\""[..]).chain(long).chain(&b"\" 7"[..]), 0);
+        let mut keep = Vec::new();
+        let extent = scanner.value(&mut keep, 1000).unwrap();
+        assert_eq!(
+            (extent.bytes, extent.whole, keep.len()),
+            (5_000_002, false, 1000)
+        );
+        assert!(keep.capacity() <= 4096, "{}", keep.capacity());
+        let mut name = Vec::new();
+        let mut scanner = Scanner::new((&b"\""[..]).chain(std::io::repeat(b'n').take(1 << 20)), 0);
+        let fault = scanner.next_member(&mut true, &mut name, 64).unwrap_err();
+        assert!(matches!(fault, ScanFault::End { .. }) && name.capacity() <= 256);
+        assert_eq!(
+            scanner.value(&mut keep, 9).unwrap_err().to_string(),
+            "the stream ends at byte 1048577"
+        );
+    }
+
+    #[test]
     fn mismatched_and_deep_brackets_are_named_by_position() {
         let mut keep = Vec::new();
         let fault = Scanner::new(&b"{\"a\":[1}"[..], 0)

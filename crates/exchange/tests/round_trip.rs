@@ -218,6 +218,56 @@ fn what_cannot_be_mapped_is_said_at_once() {
 }
 
 #[test]
+fn hectares_are_never_read_as_square_metres() {
+    let text = PLAIN.replace("\"number\":", "\"AREA_HA\":2.5,\"number\":");
+    let open = |map: &str| {
+        let mapping = mapping(&[map], None);
+        Import::open(Cursor::new(text.clone()), kind(), &mapping, None)
+    };
+    let refused = |map: &str| open(map).map(|_| ()).unwrap_err();
+    assert_eq!(refused("area_reported=AREA_HA").code(), "unit_unclear");
+    assert_eq!(refused("area_reported=AREA_HA:leagues").code(), "bad_map");
+    for (map, expected) in [
+        ("area_reported=AREA_HA:ha", 25_000),
+        ("area_reported=AREA_HA:m2", 3),
+    ] {
+        let row = open(map).unwrap().next().unwrap().unwrap().result.unwrap();
+        let record = read(&document(&row.edits), &facts).unwrap();
+        assert_eq!(
+            record.reads("area_reported").as_int(),
+            Some(expected),
+            "{map}"
+        );
+    }
+}
+
+#[test]
+fn bearings_and_distances_come_back_as_they_were() {
+    let points = r#"[{"type":"turning","bearing":45.5,"bearing_reference":"true","distance":12.3},{"type":"start","position":{"lat":2.0000001,"lon":1.5}}]"#;
+    let text = PLAIN.replace("\"class\":", &format!("\"points\":{points},\"class\":"));
+    let row = rows(text.as_bytes(), &Mapping::default()).remove(0);
+    let document = document(&row.edits);
+    let feature = exported(1, &document);
+    let mut listed: Vec<_> = feature.properties["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let mut expected: Vec<_> = serde_json::from_str::<Vec<serde_json::Value>>(points)
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    listed.sort();
+    expected.sort();
+    assert_eq!(listed, expected);
+    let back = rows(&written(&[feature]), &Mapping::default()).remove(0);
+    let (own, exported) = back.import_keys(kind(), &SCOPE);
+    assert_eq!(Some(own), exported);
+}
+
+#[test]
 fn a_row_without_its_key_is_refused() {
     let import = Import::open(
         Cursor::new(PLAIN),
