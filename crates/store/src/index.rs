@@ -102,8 +102,7 @@ impl IndexWrites {
     }
 }
 
-/// Keys and values, as an index gives them.
-pub type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+pub use crate::port::{Row, Rows};
 
 /// An index. It may forget its newest writes in a crash, but only whole [`IndexWrites`] and only
 /// from the end backwards.
@@ -119,7 +118,7 @@ pub trait Index: Send + Sync {
         limit: usize,
     ) -> Result<Rows, IndexError>;
     /// The last key that begins with `prefix`.
-    fn last(&self, table: Table, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, IndexError>;
+    fn last(&self, table: Table, prefix: &[u8]) -> Result<Option<Row>, IndexError>;
     /// Writes, all or nothing.
     fn apply(&mut self, writes: IndexWrites) -> Result<(), IndexError>;
     /// Waits until all that was applied is on the disk.

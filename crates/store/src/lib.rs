@@ -25,5 +25,5 @@ pub use segment_store::{OpenOptions, SegmentStore};
 pub use error::{IndexError, StoreError};
 pub use port::{
     Appended, AuthorityAppended, AuthorityFork, BadStretch, Fresh, Incoming, NextOwn, OpenReport,
-    OutboxFrame, Rebuilt, SideObject, Store, TableName, VerifyReport, WriteSet,
+    OutboxFrame, Rebuilt, Row, Rows, SideObject, Store, TableName, VerifyReport, WriteSet,
 };

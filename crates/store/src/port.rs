@@ -155,6 +155,11 @@ pub enum TableName {
     Meta = 0x86,
 }
 
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+/// Keys and values, ascending.
+pub type Rows = Vec<Row>;
+
 /// Puts and deletes in derived tables that become visible together.
 #[derive(Debug, Clone, Default)]
 pub struct WriteSet {
@@ -367,7 +372,7 @@ pub trait Store: Holdings + Send + Sync {
         prefix: &[u8],
         from: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    ) -> Result<Rows, StoreError>;
 
     /// Writes derived tables (index only).
     fn apply(&mut self, writes: WriteSet) -> Result<(), StoreError>;

@@ -14,7 +14,7 @@ use crate::index::{Index, IndexFactory, IndexWrites, Table};
 use crate::layout::{self, Identity, Life, SideClass};
 use crate::port::{
     Appended, AuthorityAppended, AuthorityFork, Fresh, Incoming, KEY_BYTES_MAX, NextOwn,
-    OUTBOX_BYTES_MAX, OpenReport, OutboxFrame, STATE_BYTES_MAX, SideObject, Store, TableName,
+    OUTBOX_BYTES_MAX, OpenReport, OutboxFrame, Rows, STATE_BYTES_MAX, SideObject, Store, TableName,
     VerifyReport, WriteSet,
 };
 use crate::segments::{Location, Segments};
@@ -500,7 +500,7 @@ impl<D: Disk> Store for SegmentStore<D> {
         prefix: &[u8],
         from: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Rows, StoreError> {
         self.check_alive()?;
         Ok(self.index.scan(table.into(), prefix, from, limit)?)
     }

@@ -1,6 +1,6 @@
 //! Power cuts at every operation of a scripted life, and failing operations: what was reported
 //! durable is there, the journal is intact, nothing is invented.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::print_stdout)]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! An index in memory, gone at every close: each opening reads all segments.
 
-use super::{Index, IndexFactory, IndexWrites, OpenIndexError, Rows, Table};
+use super::{Index, IndexFactory, IndexWrites, OpenIndexError, Row, Rows, Table};
 use crate::error::IndexError;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -47,7 +47,7 @@ impl Index for MemoryIndex {
             .collect())
     }
 
-    fn last(&self, table: Table, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, IndexError> {
+    fn last(&self, table: Table, prefix: &[u8]) -> Result<Option<Row>, IndexError> {
         // 0xff more often than any key is long: sorts after every key with the prefix.
         let mut end = prefix.to_vec();
         end.extend([0xff; crate::port::KEY_BYTES_MAX + 1]);

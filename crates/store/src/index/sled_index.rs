@@ -6,7 +6,7 @@
 //! kill its lock can still be held, so opening waits a few seconds. One tree, the table's byte
 //! before every key, so that one batch writes several tables together.
 
-use super::{Index, IndexFactory, IndexWrites, OpenIndexError, Rows, Table};
+use super::{Index, IndexFactory, IndexWrites, OpenIndexError, Row, Rows, Table};
 use crate::error::IndexError;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -157,7 +157,7 @@ fn full_key(table: Table, key: &[u8]) -> Vec<u8> {
     out
 }
 
-fn row((key, value): (sled::IVec, sled::IVec)) -> (Vec<u8>, Vec<u8>) {
+fn row((key, value): (sled::IVec, sled::IVec)) -> Row {
     (key.get(1..).unwrap_or_default().to_vec(), value.to_vec())
 }
 
@@ -189,7 +189,7 @@ impl Index for SledIndex {
         })
     }
 
-    fn last(&self, table: Table, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, IndexError> {
+    fn last(&self, table: Table, prefix: &[u8]) -> Result<Option<Row>, IndexError> {
         let prefix = full_key(table, prefix);
         let found = fenced("scanning", || {
             self.db.scan_prefix(&prefix).next_back().transpose()

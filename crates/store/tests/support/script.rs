@@ -3,7 +3,7 @@
 use super::{Author, Authority, RECORDS, URGENT, incoming, options, outbox_frame};
 use cairn_replica::holdings::Holdings;
 use cairn_store::index::memory_index::MemoryIndex;
-use cairn_store::index::{Index, IndexFactory, IndexWrites, OpenIndexError, Rows, Table};
+use cairn_store::index::{Index, IndexFactory, IndexWrites, OpenIndexError, Row, Rows, Table};
 use cairn_store::{
     IndexError, ModelDisk, OpenReport, SegmentStore, SideObject, Store, StoreError, WriteSet,
 };
@@ -312,7 +312,7 @@ impl Index for SharedIndex {
     ) -> Result<Rows, IndexError> {
         self.now.lock().unwrap().scan(table, prefix, from, limit)
     }
-    fn last(&self, table: Table, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, IndexError> {
+    fn last(&self, table: Table, prefix: &[u8]) -> Result<Option<Row>, IndexError> {
         self.now.lock().unwrap().last(table, prefix)
     }
     fn apply(&mut self, writes: IndexWrites) -> Result<(), IndexError> {
