@@ -12,7 +12,7 @@
 use crate::change::Authored;
 use crate::chunk::{ChangeParts, Chunk, check_kind};
 use crate::columns::{Reader, write_unsigned};
-use crate::{RULES_VERSION, Rule};
+use crate::{RULES_VERSION, Rule, operations};
 use cairn_wire::{ChangeHash, DeviceKey, DocumentId, ScopeId, limits};
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -153,12 +153,18 @@ pub fn pack(
     payload_bytes_max: usize,
     level: i32,
 ) -> Result<Vec<PackedBatch>, Rule> {
+    let claims = changes
+        .iter()
+        .map(|change| Ok(operations::claimed(ChangeParts::of(&change.bytes)?.after())))
+        .collect::<Result<Vec<_>, Rule>>()?;
     let mut batches = Vec::new();
     let mut rest = changes;
     // Payload bytes for each raw byte, in thousandths: a first guess, then what was measured.
     let mut ratio = 300;
     while !rest.is_empty() {
-        let (batch, taken) = pack_one(rest, payload_bytes_max, level, &mut ratio)?;
+        let within = count_claiming(claims.get(changes.len() - rest.len()..).unwrap_or(&[]));
+        let next = rest.get(..within).unwrap_or(rest);
+        let (batch, taken) = pack_one(next, payload_bytes_max, level, &mut ratio)?;
         batches.push(batch);
         rest = rest.get(taken..).unwrap_or(&[]);
     }
@@ -223,6 +229,16 @@ fn pack_one(
         },
         count,
     ))
+}
+
+/// How many changes from the front, at least one, claim together what one batch may.
+fn count_claiming(claims: &[u64]) -> usize {
+    let mut sum = 0u64;
+    let count = claims.iter().take_while(|claim| {
+        sum = sum.saturating_add(**claim);
+        sum <= limits::BATCH_OPERATIONS_MAX
+    });
+    count.count().max(1)
 }
 
 /// How many changes from the front have together at most so many bytes.
@@ -333,6 +349,8 @@ struct Opener<'a> {
     made: Vec<Option<DocumentId>>,
     /// Hashes of the changes before, `None` where malformed.
     hashes: Vec<Option<ChangeHash>>,
+    /// Operations that the changes before claim.
+    claimed: u64,
 }
 
 impl<'a> Opener<'a> {
@@ -343,6 +361,7 @@ impl<'a> Opener<'a> {
             tables,
             made: Vec::new(),
             hashes: Vec::new(),
+            claimed: 0,
         }
     }
 
@@ -407,6 +426,11 @@ impl<'a> Opener<'a> {
         if after.len() > limits::CHANGE_BYTES_MAX {
             return Err(Rule::TooLong);
         }
+        let claimed = self.claimed.saturating_add(operations::claimed(after));
+        if claimed > limits::BATCH_OPERATIONS_MAX {
+            return Err(Rule::TooManyOperations);
+        }
+        self.claimed = claimed;
         let parts = ChangeParts::new(&dependencies, after);
         let (document, root) = if is_root {
             let kind = self.tables.kinds.get(subject >> 1).ok_or(Rule::Kind)?;

@@ -83,6 +83,16 @@ impl<'a> Reader<'a> {
         Err(Rule::Number)
     }
 
+    /// Passes over a number, whatever its sign.
+    fn number(&mut self) -> Result<(), Rule> {
+        for _ in 0..10 {
+            if self.byte()? & 0x80 == 0 {
+                return Ok(());
+            }
+        }
+        Err(Rule::Number)
+    }
+
     /// An unsigned number that counts or measures something in memory.
     pub(crate) fn length(&mut self) -> Result<usize, Rule> {
         usize::try_from(self.unsigned()?).map_err(|_| Rule::Number)
@@ -178,6 +188,28 @@ pub(crate) fn read_runs<'a, T: Cell<'a>>(
         }
     }
     Ok(cells)
+}
+
+/// How many cells a run-length encoded column of numbers claims, as far as it can be read.
+pub(crate) fn claimed_cells(bytes: &[u8]) -> u64 {
+    let mut reader = Reader::new(bytes);
+    let mut sum = 0u64;
+    while let Ok(run) = reader.signed() {
+        let count = match run {
+            0 => reader.unsigned().unwrap_or(0),
+            _ => run.unsigned_abs(),
+        };
+        sum = sum.saturating_add(count);
+        let values = match run {
+            0 => 0,
+            1.. => 1,
+            _ => count,
+        };
+        if (0..values).any(|_| reader.number().is_err()) {
+            break;
+        }
+    }
+    sum
 }
 
 /// Writes cells as Automerge does; nothing at all where every cell is null.

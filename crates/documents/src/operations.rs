@@ -4,8 +4,8 @@
 use crate::Rule;
 use crate::chunk::{ACTOR_BYTES, Actor, Chunk};
 use crate::columns::{
-    Cell, Reader, read_booleans, read_differences, read_runs, write_booleans, write_differences,
-    write_runs,
+    Cell, Reader, claimed_cells, read_booleans, read_differences, read_runs, write_booleans,
+    write_differences, write_runs,
 };
 use cairn_wire::limits;
 
@@ -259,6 +259,32 @@ impl<'a> Body<'a> {
             Err(Rule::ActorTable)
         }
     }
+}
+
+/// How many operations and predecessors the bytes behind an actor claim, without expanding any
+/// run: what reading them would cost at most.
+pub(crate) fn claimed(after: &[u8]) -> u64 {
+    let mut reader = Reader::new(after);
+    let Ok(columns) = skip_to_columns(&mut reader).and_then(|()| Columns::read(&mut reader)) else {
+        return 0;
+    };
+    [ACTION, PREDECESSOR_ACTOR, PREDECESSOR_COUNTER]
+        .into_iter()
+        .map(|spec| claimed_cells(columns.of(spec)))
+        .fold(0, u64::saturating_add)
+}
+
+fn skip_to_columns(reader: &mut Reader<'_>) -> Result<(), Rule> {
+    reader.unsigned()?;
+    reader.unsigned()?;
+    reader.signed()?;
+    let message = reader.length()?;
+    reader.take(message)?;
+    for _ in 0..reader.length()? {
+        let actor = reader.length()?;
+        reader.take(actor)?;
+    }
+    Ok(())
 }
 
 /// Other actors: each of the right length, sorted, none twice, none the change's own.

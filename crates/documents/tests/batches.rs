@@ -3,9 +3,9 @@
 mod world;
 
 use automerge::transaction::Transactable;
-use automerge::{AutomergeError, ObjType, ROOT};
+use automerge::{AutomergeError, ObjType, ROOT, ScalarValue};
 use cairn_documents::batch::{SEALING_LEVEL, decode, pack};
-use cairn_documents::{Authored, BatchError, OpenedChange, Rule, author_root};
+use cairn_documents::{Authored, BatchError, ChangeParts, OpenedChange, Rule, author_root};
 use cairn_wire::limits::{BATCH_RAW_BYTES_MAX, ENTRY_PAYLOAD_BYTES_MAX};
 use proptest::prelude::*;
 use world::{KIND, SCOPE, author, device, edit, small_root};
@@ -166,6 +166,60 @@ fn the_longest_change_fits_an_entry() {
     .unwrap();
     let batches = pack(&[change], PAYLOAD_BYTES_MAX, SEALING_LEVEL).unwrap();
     assert!(batches[0].bytes.len() <= PAYLOAD_BYTES_MAX);
+}
+
+#[test]
+fn a_batch_claims_only_so_many_operations() {
+    // Each makes 30,000 operations in about a hundred bytes.
+    let changes: Vec<_> = (0..10)
+        .map(|seed| {
+            author_root::<AutomergeError>(&author(1, seed), KIND, 0, |tx| {
+                let list = tx.put_object(ROOT, "list", ObjType::List)?;
+                tx.splice(&list, 0, 0, vec![ScalarValue::Null; 30_000])
+            })
+            .unwrap()
+        })
+        .collect();
+    assert!(changes.iter().all(|change| change.bytes.len() < 150));
+    let batches = pack(&changes, PAYLOAD_BYTES_MAX, 1).unwrap();
+    assert_eq!(batches.len(), 3, "four in a batch");
+    let again: Vec<_> = batches
+        .iter()
+        .flat_map(|batch| opened(&batch.bytes))
+        .collect();
+    assert_eq!(again, changes);
+
+    // Written into one batch by somebody hostile, those beyond the limit are malformed.
+    let forged = joined(&changes);
+    let items = decode(&forged, &SCOPE, &device(1)).unwrap();
+    assert_eq!(items.len(), 10);
+    for (at, item) in items.iter().enumerate() {
+        match item {
+            Ok(change) => assert_eq!(change.hash, changes[at].hash),
+            Err(malformed) => assert_eq!(malformed.rule, Rule::TooManyOperations),
+        }
+        assert_eq!(item.is_ok(), at < 4);
+    }
+}
+
+/// A batch of roots without any regard to limits, by hand.
+fn joined(changes: &[Authored]) -> Vec<u8> {
+    let count = changes.len() as u8;
+    let mut bytes = vec![1, 0, count];
+    changes.iter().for_each(|change| bytes.extend(change.nonce));
+    bytes.extend([1, KIND.len() as u8]);
+    bytes.extend(KIND.as_bytes());
+    bytes.extend([0, 0, count]);
+    bytes.extend(vec![1; changes.len()]);
+    bytes.extend(0..count);
+    bytes.extend(vec![0; changes.len()]);
+    let bodies: Vec<_> = changes
+        .iter()
+        .map(|change| ChangeParts::of(&change.bytes).unwrap().after())
+        .collect();
+    bytes.extend(bodies.iter().map(|body| body.len() as u8));
+    bodies.iter().for_each(|body| bytes.extend(*body));
+    bytes
 }
 
 /// An uncompressed batch of the mixed changes, and where its body begins.

@@ -4,9 +4,9 @@
 mod world;
 
 use automerge::transaction::Transactable;
-use automerge::{AutomergeError, ObjType, ROOT};
+use automerge::{AutomergeError, ObjType, ROOT, ScalarValue};
 use cairn_documents::batch::{SEALING_LEVEL, decode, pack};
-use cairn_documents::{Authored, Documents, OpenedChange, WriteSet, author_root};
+use cairn_documents::{AuthorError, Authored, Documents, OpenedChange, WriteSet, author_root};
 use std::time::Instant;
 use world::{KIND, SCOPE, Shelf, author, device, edit, entry};
 
@@ -182,5 +182,83 @@ fn figures() {
     println!(
         "41 changes ingested into one write set in {:?}",
         start.elapsed()
+    );
+}
+
+/// What the dearest changes cost that pass.
+type Made = Result<Authored, AuthorError<AutomergeError>>;
+
+fn cost(name: &str, made: Made) {
+    let made = made.unwrap();
+    let changes: Vec<OpenedChange> = vec![(&made).into()];
+    let mut shelf = Shelf::default();
+    let start = Instant::now();
+    let outcome = shelf.take(&entry(1, 1), &changes).outcomes[0].verdict;
+    println!(
+        "{name}: {} B, {outcome:?} in {:?}",
+        made.bytes.len(),
+        start.elapsed()
+    );
+}
+
+#[test]
+#[ignore = "prints figures; run in release"]
+fn figures_of_the_dearest() {
+    let count = 12_000;
+    let by = author(1, 1);
+    cost(
+        "text, forwards",
+        author_root(&by, KIND, 0, |tx| {
+            let text = tx.put_object(ROOT, "t", ObjType::Text)?;
+            tx.splice_text(&text, 0, 0, &"a".repeat(count))
+        }),
+    );
+    cost(
+        "text, backwards",
+        author_root(&by, KIND, 0, |tx| {
+            let text = tx.put_object(ROOT, "t", ObjType::Text)?;
+            (0..count).try_for_each(|_| tx.splice_text(&text, 0, 0, "a"))
+        }),
+    );
+    cost(
+        "list of nulls",
+        author_root(&by, KIND, 0, |tx| {
+            let list = tx.put_object(ROOT, "l", ObjType::List)?;
+            (0..count).try_for_each(|at| tx.insert(&list, at, ()))
+        }),
+    );
+    cost(
+        "list of maps",
+        author_root(&by, KIND, 0, |tx| {
+            let list = tx.put_object(ROOT, "l", ObjType::List)?;
+            (0..count).try_for_each(|at| tx.insert_object(&list, at, ObjType::Map).map(|_| ()))
+        }),
+    );
+    cost(
+        "one key over and over",
+        author_root(&by, KIND, 0, |tx| {
+            (0..count as i64).try_for_each(|number| tx.put(ROOT, "a", number & 1))
+        }),
+    );
+    cost(
+        "counter",
+        author_root(&by, KIND, 0, |tx| {
+            tx.put(ROOT, "c", ScalarValue::counter(0))?;
+            (0..count).try_for_each(|_| tx.increment(ROOT, "c", 1))
+        }),
+    );
+    cost(
+        "text written and deleted",
+        author_root(&by, KIND, 0, |tx| {
+            let text = tx.put_object(ROOT, "t", ObjType::Text)?;
+            tx.splice_text(&text, 0, 0, &"a".repeat(count / 2))?;
+            tx.splice_text(&text, 0, (count / 2) as isize, "")
+        }),
+    );
+    cost(
+        "many keys",
+        author_root(&by, KIND, 0, |tx| {
+            (0..count / 2).try_for_each(|at| tx.put(ROOT, format!("{at:x}"), ()))
+        }),
     );
 }

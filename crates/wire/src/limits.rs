@@ -15,6 +15,9 @@ pub const CHANGE_BYTES_MAX: usize = 48 * 1024;
 pub const CHANGE_DEPENDENCIES_MAX: usize = 64;
 /// Operations in one change.
 pub const CHANGE_OPERATIONS_MAX: usize = 48 * 1024;
+/// Operations and predecessors that the changes of one batch may claim together: a few bytes can
+/// claim many.
+pub const BATCH_OPERATIONS_MAX: u64 = 128 * 1024;
 /// A key in a change, in bytes of UTF-8.
 pub const CHANGE_KEY_BYTES_MAX: usize = 255;
 /// All keys of a change together, each counted for every operation that has it.
