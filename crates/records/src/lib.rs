@@ -29,7 +29,9 @@ pub use decide::{Choice, DecideError, decision};
 pub use history::{HistoryEntry, heads_at, history};
 pub use lineage::Lineage;
 pub use perimeter::{Extent, Perimeter};
-pub use read::{ChangeFacts, Facts, FieldReading, Flag, ReadError, Record, Shown, read, read_at};
+pub use read::{
+    ChangeFacts, Facts, FieldReading, Flag, ReadError, Record, Shown, read, read_at, read_beside,
+};
 pub use summary::{Summary, import_key, summary};
 pub use value::Value;
 pub use write::{Decision, Edit, Envelope, Taken, WriteError, apply_edit, apply_root};

@@ -1,6 +1,6 @@
 //! Which change came before which: the only order that records know.
 
-use automerge::Automerge;
+use automerge::{Automerge, Change};
 use cairn_wire::ids::ChangeHash;
 use std::collections::HashMap;
 
@@ -21,8 +21,15 @@ impl Lineage {
     /// Reads it from a document.
     #[must_use]
     pub fn of(document: &Automerge) -> Self {
+        Self::beside(document, &[])
+    }
+
+    /// Reads it from a document and changes that lie beside it, unapplied. Those whose parents
+    /// are nowhere are left out.
+    #[must_use]
+    pub fn beside(document: &Automerge, unapplied: &[Change]) -> Self {
         let changes = document.get_changes_meta(&[]);
-        let words = changes.len().div_ceil(64);
+        let words = (changes.len() + unapplied.len()).div_ceil(64);
         let mut lineage = Self {
             hashes: Vec::with_capacity(changes.len()),
             parents: Vec::with_capacity(changes.len()),
@@ -32,37 +39,56 @@ impl Lineage {
             root: None,
         };
         for change in changes {
-            let hash = ChangeHash(change.hash.0);
-            let mut bits = vec![0u64; words];
-            let mut generation = 0;
-            let mut parents = Vec::with_capacity(change.deps.len());
-            for parent in &change.deps {
-                let Some(&at) = lineage.index.get(&ChangeHash(parent.0)) else {
-                    continue;
-                };
-                parents.push(at);
-                if let Some(theirs) = lineage.ancestors.get(at) {
-                    for (mine, theirs) in bits.iter_mut().zip(theirs) {
-                        *mine |= theirs;
-                    }
-                }
-                if let Some(word) = bits.get_mut(at / 64) {
-                    *word |= 1 << (at % 64);
-                }
-                generation = generation.max(lineage.generation_at(at) + 1);
-            }
-            if change.deps.is_empty() {
-                // One document has one root; a second one is nobody's, and never chosen by order
-                // of arrival.
-                lineage.root = Some(lineage.root.map_or(hash, |root| root.min(hash)));
-            }
-            lineage.index.insert(hash, lineage.hashes.len());
-            lineage.hashes.push(hash);
-            lineage.parents.push(parents);
-            lineage.ancestors.push(bits);
-            lineage.generations.push(generation);
+            lineage.add(ChangeHash(change.hash.0), &change.deps, words);
         }
-        lineage
+        let mut left: Vec<&Change> = unapplied.iter().collect();
+        loop {
+            let before = left.len();
+            left.retain(|change| {
+                let parent = |hash: &automerge::ChangeHash| ChangeHash(hash.0);
+                let here = |hash| lineage.index.contains_key(&parent(hash));
+                let ready = !change.deps().is_empty() && change.deps().iter().all(here);
+                let hash = ChangeHash(change.hash().0);
+                if ready && !lineage.index.contains_key(&hash) {
+                    lineage.add(hash, change.deps(), words);
+                }
+                !ready
+            });
+            if left.len() == before {
+                return lineage;
+            }
+        }
+    }
+
+    fn add(&mut self, hash: ChangeHash, deps: &[automerge::ChangeHash], words: usize) {
+        let mut bits = vec![0u64; words];
+        let mut generation = 0;
+        let mut parents = Vec::with_capacity(deps.len());
+        for parent in deps {
+            let Some(&at) = self.index.get(&ChangeHash(parent.0)) else {
+                continue;
+            };
+            parents.push(at);
+            if let Some(theirs) = self.ancestors.get(at) {
+                for (mine, theirs) in bits.iter_mut().zip(theirs) {
+                    *mine |= theirs;
+                }
+            }
+            if let Some(word) = bits.get_mut(at / 64) {
+                *word |= 1 << (at % 64);
+            }
+            generation = generation.max(self.generation_at(at) + 1);
+        }
+        if deps.is_empty() {
+            // One document has one root; a second one is nobody's, and never chosen by order of
+            // arrival.
+            self.root = Some(self.root.map_or(hash, |root| root.min(hash)));
+        }
+        self.index.insert(hash, self.hashes.len());
+        self.hashes.push(hash);
+        self.parents.push(parents);
+        self.ancestors.push(bits);
+        self.generations.push(generation);
     }
 
     fn generation_at(&self, at: usize) -> u32 {

@@ -5,6 +5,7 @@
 
 mod growing;
 mod plain;
+mod skipped;
 mod text;
 
 use crate::geometry::{Bounds, Region};
@@ -194,7 +195,22 @@ pub struct Shown {
 ///
 /// Where the document is none.
 pub fn read(document: &Automerge, facts: &impl Facts) -> Result<Record, ReadError> {
-    Reader::new(document, facts)?.record()
+    read_beside(document, &[], facts)
+}
+
+/// Reads a record together with changes that belong to it and that the merge engine cannot apply
+/// (stuck ones and what rests on them; decoded and past pre-flight): what they assert about
+/// safety counts like what the document holds.
+///
+/// # Errors
+///
+/// Where the document is none.
+pub fn read_beside(
+    document: &Automerge,
+    skipped: &[automerge::Change],
+    facts: &impl Facts,
+) -> Result<Record, ReadError> {
+    Reader::new(document, skipped, facts)?.record()
 }
 
 /// Reads a record as it stood at `heads`.
@@ -318,11 +334,16 @@ struct Reader<'a, F> {
     root: ChangeHash,
     known: BTreeMap<ChangeHash, ChangeFacts>,
     text_edits: OnceCell<text::TextEdits>,
+    skipped: skipped::Skipped,
 }
 
 impl<'a, F: Facts> Reader<'a, F> {
-    fn new(document: &'a Automerge, facts: &'a F) -> Result<Self, ReadError> {
-        let lineage = Lineage::of(document);
+    fn new(
+        document: &'a Automerge,
+        skipped: &[automerge::Change],
+        facts: &'a F,
+    ) -> Result<Self, ReadError> {
+        let lineage = Lineage::beside(document, skipped);
         let root = lineage.root().ok_or(ReadError::Empty)?;
         let known = lineage.changes().iter();
         let known = known.map(|change| (*change, facts.of(change))).collect();
@@ -333,6 +354,7 @@ impl<'a, F: Facts> Reader<'a, F> {
             root,
             known,
             text_edits: OnceCell::new(),
+            skipped: skipped::assertions(document, skipped),
         })
     }
 
@@ -466,7 +488,8 @@ impl<'a, F: Facts> Reader<'a, F> {
         // does not.
         let settle: BTreeSet<ChangeHash> = match voided.as_slice() {
             [] => BTreeSet::new(),
-            _ => layout::assertions(self.document, "void")
+            _ => self
+                .assertions("void")
                 .into_iter()
                 .map(|stored| stored.change)
                 .collect(),
@@ -518,6 +541,13 @@ impl<'a, F: Facts> Reader<'a, F> {
         } else {
             Approval::ChangedSince
         }
+    }
+
+    /// What is asserted about a field, in the document and in skipped changes.
+    fn assertions(&self, field: &str) -> Vec<layout::Stored> {
+        let mut stored = layout::assertions(self.document, field);
+        stored.extend(self.skipped.get(field).into_iter().flatten().cloned());
+        stored
     }
 
     fn facts(&self, change: &ChangeHash) -> ChangeFacts {

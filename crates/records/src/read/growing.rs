@@ -2,7 +2,7 @@
 
 use super::{Facts, FieldReading, Flag, Reader, Record, Shown, is_perimeter};
 use crate::geometry::Region;
-use crate::layout::{Stored, assertions, typed_value};
+use crate::layout::{Stored, typed_value};
 use crate::perimeter::{Extent, Perimeter};
 use crate::schema::{Class, CodeList, Field, FieldType, Kind};
 use crate::value::Value;
@@ -201,7 +201,7 @@ impl<F: Facts> Reader<'_, F> {
     }
 
     fn said(&self, field: &Field, weigh: &dyn Fn(&Value) -> Weight) -> Vec<Said> {
-        let stored = assertions(self.document, &field.name);
+        let stored = self.assertions(&field.name);
         stored
             .into_iter()
             .filter_map(|stored| self.said_by(stored, &field.field_type, weigh))
@@ -299,7 +299,7 @@ impl<F: Facts> Reader<'_, F> {
         safety: bool,
         field_type: Option<&FieldType>,
     ) -> Option<FieldReading> {
-        let stored = assertions(self.document, name);
+        let stored = self.assertions(name);
         let mut taken_back: HashSet<(ChangeHash, &str)> = HashSet::new();
         let mut proposed: Vec<(&Stored, &ChangeHash, &str)> = Vec::new();
         for one in &stored {

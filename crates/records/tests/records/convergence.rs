@@ -2,7 +2,9 @@
 
 use crate::programme::*;
 use automerge::Automerge;
-use cairn_records::{Choice, Edit};
+use cairn_records::geometry::Position;
+use cairn_records::schema::Class;
+use cairn_records::{Choice, Edit, Flag, Record, Value};
 use proptest::prelude::*;
 
 fn any_edit() -> impl Strategy<Value = Edit> {
@@ -77,17 +79,64 @@ fn applied(
         }
         Step::Merge => return None,
     };
-    let refused = matches!(&edit, Edit::Set { field, .. } if seen.fields.get(field).is_some_and(|f| f.conflict && f.class == cairn_records::schema::Class::Reg));
+    let refused = matches!(&edit, Edit::Set { field, .. } if seen.fields.get(field).is_some_and(|f| f.conflict && f.class == Class::Reg));
     if refused || programme.writes_nothing(document, edit.clone()) {
         return None;
     }
     Some(programme.edit(document, who, &[edit]))
 }
 
+const CENTRE: usize = 1;
+const REVOKED: usize = 2;
+
+/// What somebody without the right to decide writes makes nothing read safer.
+fn never_safer(before: &Record, after: &Record, unverified: bool) -> Result<(), TestCaseError> {
+    for (field, reading) in &before.fields {
+        let Some(list) = area().field(field).and_then(|field| field.codes()) else {
+            continue;
+        };
+        if reading.class != Class::Haz {
+            continue;
+        }
+        let danger = |record: &Record| list.danger(record.reads(field).as_text());
+        prop_assert!(danger(after) >= danger(before), "{field}");
+    }
+    for code in ["ap_mine", "uxo", "ied"] {
+        let code = Value::from(code);
+        let ticked = |record: &Record| record.stands("eo_categories", &code);
+        prop_assert!(!ticked(before) || ticked(after));
+    }
+    // A circle may give way to a ring, if its author is verified.
+    let circle = before.flags.contains(&Flag::ExtentNotSurveyed);
+    if let (Some(land), true) = (before.region(), unverified || !circle) {
+        let Some(now) = after.region() else {
+            return Err(TestCaseError::fail("the land is gone"));
+        };
+        let bounds = land.bounds().unwrap();
+        let (height, width) = bounds.extent_e7();
+        for step in 0..400 {
+            let at = |lat: i64, lon: i64| {
+                let corner = bounds.south_west;
+                Position::new(
+                    i64::from(corner.lat_e7) + lat,
+                    i64::from(corner.lon_e7) + lon,
+                )
+                .unwrap()
+            };
+            let (lat, lon) = (height * (step % 20) / 19, width * (step / 20) / 19);
+            let well_inside = [(0, 0), (3, 3), (-3, 3), (3, -3), (-3, -3)]
+                .iter()
+                .all(|(y, x)| land.contains_position(at(lat + y, lon + x)));
+            prop_assert!(!well_inside || now.contains_position(at(lat, lon)));
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn readings_know_no_order(steps in proptest::collection::vec(any_step(), 1..24), seed in any::<u64>()) {
+    fn readings_know_no_order_and_nothing_reads_safer_unasked(steps in proptest::collection::vec(any_step(), 1..24), seed in any::<u64>()) {
         let programme = Programme::default();
         let root = programme.create(team("T1"), &[set("slope=flat"), ring(0, 0, 20_000, 20_000)]);
         let mut devices = [root.clone(), root.clone(), root.clone(), root];
@@ -95,6 +144,10 @@ proptest! {
             if matches!(step, Step::Merge) {
                 devices[*device] = merged(&[&devices[*device], &devices[*other]]);
             } else if let Some(edited) = applied(&programme, &devices[*device], *device, step) {
+                if *device != CENTRE {
+                    let (before, after) = (programme.read(&devices[*device]), programme.read(&edited));
+                    never_safer(&before, &after, *device == REVOKED)?;
+                }
                 devices[*device] = edited;
             }
         }

@@ -497,3 +497,28 @@ fn a_flood_of_assertions_reads_as_their_union() {
     let by_one = programme.read(&root).region().unwrap().clone();
     assert!(record.region().unwrap().contains(&by_one));
 }
+
+#[test]
+fn what_cannot_be_applied_still_raises_the_alarm() {
+    let programme = Programme::default();
+    let root = programme.create(team("T1"), &[set("status=open"), ring(0, 0, 9_000, 9_000)]);
+    let closed = programme.edit(&root, team("T1"), &[set("status=closed")]);
+    let closed = programme.decide(&closed, centre(), "status", Choice::Letter("B".into()));
+    assert_eq!(reads(&programme.read(&closed), "status"), "closed");
+    let find = programme.edit(
+        &root,
+        team("T5"),
+        &[add("direct_evidence=detonation"), ring(0, 0, 9_000, 20_000)],
+    );
+    let later = programme.edit(&find, team("T5"), &[set("hazard_class=confirmed")]);
+    let held: Vec<automerge::Change> = later.get_changes(&[]).into_iter().skip(1).rev().collect();
+    let beside = cairn_records::read_beside(&closed, &held, &programme).unwrap();
+    let applied = programme.read(&merged(&[&closed, &later]));
+    assert_eq!(reads(&beside, "status"), "open");
+    assert_eq!(beside.region(), applied.region());
+    assert_eq!(
+        beside.fields["status"].values,
+        applied.fields["status"].values
+    );
+    assert_eq!(beside.heads, programme.read(&closed).heads);
+}
