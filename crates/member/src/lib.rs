@@ -10,6 +10,7 @@
 //! | [`line`] | one line per record, and the names by which it is found |
 //! | [`delivery`] | what has reached a relay, and what the centre has seen |
 //! | [`receipt`] | how a centre says what it has opened |
+//! | [`private`] | what no peer can give back: enrolment, relays, drafts |
 //! | [`at_rest`] | how all of this lies on the disk: sealed |
 //!
 //! [`Member`] holds keys and nothing else. Every call is given the store of its tables and outbox;
@@ -26,6 +27,7 @@ pub mod ingest;
 pub mod line;
 pub mod outbox;
 mod overlay;
+pub mod private;
 pub mod read;
 pub mod receipt;
 mod tables;

@@ -1,7 +1,6 @@
 //! Writing: records and edits, made on what their author saw, durable before they are answered.
 
 use crate::Member;
-use crate::at_rest::TableKey;
 use crate::error::{MemberError, RequestError};
 use crate::ingest::Run;
 use crate::line::{Line, short_code};
@@ -73,12 +72,10 @@ impl Saved {
     }
 }
 
-/// Prefix of the states under which drafts are kept, followed by their number.
-const DRAFT_STATE: &[u8] = b"draft/";
-/// State that holds how many drafts there are.
-const DRAFT_COUNT_STATE: &[u8] = b"drafts";
-/// Table byte of drafts, for the key that seals them.
-const DRAFT_TABLE: u8 = 32;
+/// Names under which drafts are kept begin so, followed by their number.
+const DRAFT: &[u8] = b"draft/";
+/// Name under which their count is kept.
+const DRAFT_COUNT: &[u8] = b"drafts";
 /// Bytes of a draft that are kept.
 const DRAFT_BYTES_MAX: usize = 60 * 1024;
 
@@ -361,15 +358,14 @@ impl Member {
             end -= 1;
         }
         text.truncate(end);
-        let sealed = seal_draft(&self.table_key, number, &text);
-        store.put_state(&draft_state(number), &sealed)?;
-        store.put_state(DRAFT_COUNT_STATE, &number.to_be_bytes())?;
+        self.put_private(store, &draft_name(number), text.as_bytes())?;
+        self.put_private(store, DRAFT_COUNT, &number.to_be_bytes())?;
         Ok(number)
     }
 
     /// How many drafts are kept; their numbers begin with 1.
     pub fn drafts(&self, store: &dyn Store) -> Result<u64, MemberError> {
-        let count = store.state(DRAFT_COUNT_STATE)?;
+        let count = self.private(store, DRAFT_COUNT)?;
         Ok(count
             .and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)))
             .unwrap_or(0))
@@ -377,23 +373,13 @@ impl Member {
 
     /// What was typed and could not be saved: why, and the values.
     pub fn draft(&self, store: &dyn Store, number: u64) -> Result<Option<String>, MemberError> {
-        let key = draft_state(number);
-        let Some(sealed) = store.state(&key)? else {
-            return Ok(None);
-        };
-        let place = self.table_key.hashed(DRAFT_TABLE, &key);
-        let (_, text) = self.table_key.open(&place, &sealed)?;
-        Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+        let text = self.private(store, &draft_name(number))?;
+        Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
     }
 }
 
-fn seal_draft(key: &TableKey, number: u64, text: &str) -> Vec<u8> {
-    let name = draft_state(number);
-    key.seal(&key.hashed(DRAFT_TABLE, &name), &name, text.as_bytes())
-}
-
-fn draft_state(number: u64) -> Vec<u8> {
-    [DRAFT_STATE, &number.to_be_bytes()].concat()
+fn draft_name(number: u64) -> Vec<u8> {
+    [DRAFT, &number.to_be_bytes()].concat()
 }
 
 fn written_fields(edits: &[Edit]) -> BTreeSet<String> {

@@ -184,7 +184,7 @@ impl Programme {
     }
 
     pub fn replica(&mut self, secret: DeviceSecret) -> Replica {
-        let disk = ModelDisk::new();
+        let disk = ModelDisk::recording();
         let table_key = TableKey::from_bytes(&self.draw.bytes());
         self.open(Member::new(secret, table_key), disk)
     }

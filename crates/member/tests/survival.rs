@@ -1,0 +1,389 @@
+//! Crashes, rebuilt tables, copies of a folder, late keys, revocation, and what the disk shows.
+
+mod programme;
+
+use cairn_keys::{Access, Grant, Leaf, Role};
+use cairn_member::{ImportRow, Member, RowOutcome, TableKey};
+use cairn_records::{Envelope, input};
+use cairn_store::{Store, TableName, Unsynced, WriteSet};
+use programme::{OF, Programme, Replica, SCOPE, exchange, kind, set, square};
+
+fn team(programme: &mut Programme, name: &str) -> Replica {
+    programme.member(name, Role::Device, Access::Write)
+}
+
+#[test]
+fn tables_made_anew_from_the_segments_show_the_same() {
+    let mut programme = Programme::found();
+    let mut alpha = team(&mut programme, "T3 Alpha");
+    let mut bravo = team(&mut programme, "T5 Bravo");
+    programme.tell(&mut alpha);
+    let area = alpha.new_area(&["hazard_class=confirmed", &square(44.0, 18.0, 50)]);
+    alpha.edit(&area, &["slope=steep"]);
+    exchange(&mut alpha, &mut bravo);
+    bravo.edit(&area, &["slope=flat"]);
+    alpha.edit(&area, &["slope=gentle"]);
+    exchange(&mut alpha, &mut bravo);
+    // Unsealed at the time of the crash.
+    alpha.edit(&area, &["vegetation=grass"]);
+    alpha.new_area(&["local_id=HA-2"]);
+    let (before, status) = (alpha.picture(), alpha.status());
+    assert_eq!(status.unsent_changes, 6);
+
+    let generation = alpha.store.derived_generation();
+    let disk = alpha.disk.crash(Unsynced::Dropped, 1);
+    let mut again = programme.open(alpha.member.clone(), disk);
+    assert_ne!(again.store.derived_generation(), generation);
+    again.catch_up();
+    assert_eq!(again.picture(), before);
+    assert_eq!(again.status(), status);
+}
+
+#[test]
+fn a_crash_between_outbox_and_sealing_neither_loses_nor_doubles() {
+    let mut programme = Programme::found();
+    let mut alpha = team(&mut programme, "T3 Alpha");
+    let mut bravo = team(&mut programme, "T5 Bravo");
+    programme.tell(&mut alpha);
+    let area = alpha.new_area(&["slope=flat", &square(44.0, 18.0, 50)]);
+    for number in 0..5 {
+        alpha.edit(&area, &[&format!("local_id=HA-{number}")]);
+    }
+    let before = alpha.disk.operations() as usize;
+    let picture = alpha.picture();
+    alpha.seal();
+    let after = alpha.disk.operations() as usize;
+    assert!(after > before);
+    let mut images = 0;
+    for at in before..=after {
+        for unsynced in Unsynced::ALL {
+            let disk = alpha.disk.image_at(at, unsynced, at as u64);
+            let mut again = programme.open(alpha.member.clone(), disk);
+            again.catch_up();
+            assert_eq!(again.picture(), picture, "image {at} {unsynced:?}");
+            again.seal();
+            assert_eq!(again.store.outbox_len(), 0);
+            let mut changes = 0;
+            let mut other = programme.open(bravo.member.clone(), bravo.disk.copy());
+            other.catch_up();
+            changes += again.send_to(&mut other).changes_applied;
+            assert_eq!(changes, 6, "image {at} {unsynced:?}");
+            assert_eq!(other.picture(), picture);
+            images += 1;
+        }
+    }
+    assert!(images >= 6, "{images}");
+    exchange(&mut alpha, &mut bravo);
+    assert_eq!(alpha.picture(), bravo.picture());
+}
+
+#[test]
+fn both_copies_of_a_folder_keep_working_and_a_third_device_has_it_all() {
+    let mut programme = Programme::found();
+    let mut alpha = team(&mut programme, "T3 Alpha");
+    let mut third = team(&mut programme, "T9");
+    programme.tell(&mut alpha);
+    let area = alpha.new_area(&["slope=flat", &square(44.0, 18.0, 50)]);
+    alpha.seal();
+    let mut copy = programme.open(alpha.member.clone(), alpha.disk.copy());
+    copy.catch_up();
+    assert_eq!(
+        copy.store.incarnation(),
+        alpha.store.incarnation(),
+        "nobody noticed"
+    );
+
+    alpha.edit(&area, &["slope=steep"]);
+    let made = copy.new_area(&["local_id=HA-copy"]);
+    alpha.seal();
+    copy.seal();
+    alpha.send_to(&mut third);
+    copy.send_to(&mut third);
+    assert_eq!(third.store.forked_logs(OF).len(), 1);
+    assert_eq!(third.status().forked_logs, 1);
+    assert_eq!(third.field(&made, "local_id")["reads"], "HA-copy");
+
+    // What the other copy wrote comes back, and each goes on in a log of its own.
+    let old = alpha.store.incarnation();
+    assert!(third.send_to(&mut alpha).own_log_returned);
+    assert!(third.send_to(&mut copy).own_log_returned);
+    alpha.edit(&area, &["slope=gentle"]);
+    copy.edit(&area, &["vegetation=grass"]);
+    assert!(alpha.seal().new_incarnation);
+    assert!(copy.seal().new_incarnation);
+    assert_ne!(alpha.store.incarnation(), old);
+    assert_ne!(copy.store.incarnation(), alpha.store.incarnation());
+    exchange(&mut alpha, &mut third);
+    exchange(&mut copy, &mut third);
+    exchange(&mut alpha, &mut third);
+    assert_eq!(alpha.picture(), third.picture());
+    assert_eq!(copy.picture(), third.picture());
+    let status = third.status();
+    assert_eq!(
+        (status.forked_logs, status.waiting, status.quarantined),
+        (1, 0, 0)
+    );
+    // Once begun anew, it stays.
+    alpha.edit(&area, &["slope=flat"]);
+    assert!(!alpha.seal().new_incarnation);
+}
+
+#[test]
+fn entries_wait_for_their_key_and_open_when_it_comes() {
+    let mut programme = Programme::found();
+    let mut alpha = team(&mut programme, "T3 Alpha");
+    let secret = cairn_keys::DeviceSecret::from_bytes(&[77; 64]);
+    let mut late = programme.replica(secret.clone());
+    programme.tell(&mut late);
+    let area = alpha.new_area(&["slope=flat", &square(44.0, 18.0, 50)]);
+    let taken = alpha.send_to(&mut late);
+    assert_eq!((taken.entries_locked, taken.changes_applied), (1, 0));
+    assert_eq!(late.status().locked_entries, 1);
+    let grant = Grant::seal(
+        programme.log.programme(),
+        &programme.scope_key,
+        &secret.public(),
+        &[5; 32],
+    )
+    .unwrap();
+    late.put_grants(&[grant]);
+    assert_eq!(late.catch_up().changes_applied, 1);
+    let status = late.status();
+    assert_eq!((status.locked_entries, status.documents), (0, 1));
+    assert_eq!(late.field(&area, "slope")["reads"], "flat");
+}
+
+#[test]
+fn what_a_revoked_device_wrote_later_reads_unverified_and_lists_follow() {
+    let mut programme = Programme::found();
+    let mut centre = programme.member("Centre", Role::Ops, Access::Decide);
+    let mut rogue = programme.member("T6", Role::Ops, Access::Decide);
+    programme.tell(&mut centre);
+    let area = centre.new_area(&[
+        "hazard_class=confirmed",
+        "status=open",
+        &square(44.0, 18.0, 50),
+    ]);
+    centre.send_to(&mut rogue);
+    let moment = rogue.moment();
+    let closed = cairn_records::Choice::Value("closed".into());
+    let name = area.id.to_string();
+    rogue
+        .member
+        .decide(
+            &mut *rogue.store,
+            &moment,
+            &name,
+            None,
+            Some("status"),
+            &closed,
+            "clean",
+        )
+        .unwrap();
+    rogue.send_to(&mut centre);
+    assert_eq!(centre.field(&area, "status")["reads"], "closed");
+    let line = centre
+        .member
+        .line(&*centre.store, &SCOPE, &area.id)
+        .unwrap()
+        .unwrap();
+    assert_eq!(line.summary.status.as_deref(), Some("closed"));
+
+    programme.revoke(rogue.device(), vec![]);
+    programme.tell(&mut centre);
+    assert_eq!(centre.field(&area, "status")["reads"], "open");
+    let line = centre
+        .member
+        .line(&*centre.store, &SCOPE, &area.id)
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        line.summary.status.as_deref(),
+        Some("open"),
+        "the list follows"
+    );
+
+    // Accepted after all: what the leaf reaches counts again.
+    let leaves = centre.store.leaves(OF);
+    let leaf = leaves
+        .iter()
+        .find(|leaf| leaf.log.device == rogue.device())
+        .unwrap();
+    programme.sign(&cairn_keys::Body::LeavesAccepted {
+        device: rogue.device(),
+        leaves: vec![Leaf {
+            scope: SCOPE,
+            lane: OF.lane,
+            incarnation: leaf.log.incarnation,
+            number: leaf.number,
+            id: leaf.id,
+        }],
+    });
+    programme.tell(&mut centre);
+    let status = centre.field(&area, "status");
+    assert!(
+        status["values"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|value| value["verified"] == true),
+        "{status}"
+    );
+}
+
+#[test]
+fn an_import_takes_each_row_once_wherever_it_came_from() {
+    let mut programme = Programme::found();
+    let mut alpha = team(&mut programme, "T3 Alpha");
+    let mut bravo = team(&mut programme, "T5 Bravo");
+    programme.tell(&mut alpha);
+    let rows = |slope: &'static str| {
+        (1..=40u32).map(move |row| ImportRow {
+            row: row.into(),
+            envelope: Envelope::default(),
+            edits: set(&[
+                &format!("external_id=uuid:{row}"),
+                &format!("slope={}", if row <= 3 { slope } else { "flat" }),
+                &square(44.0 + f64::from(row) * 0.01, 18.0, 20),
+            ]),
+        })
+    };
+    let import = |replica: &mut Replica, slope| {
+        let moment = replica.moment();
+        let mut outcomes = Vec::new();
+        let mut clock = 0;
+        let imported = replica
+            .member
+            .import_rows(
+                &mut *replica.store,
+                &moment,
+                SCOPE,
+                kind(),
+                &mut rows(slope),
+                &mut || {
+                    clock += 10;
+                    clock
+                },
+                &mut |row, outcome| outcomes.push((row, outcome)),
+            )
+            .unwrap();
+        (imported, outcomes)
+    };
+    let (first, outcomes) = import(&mut alpha, "flat");
+    assert_eq!(
+        (first.considered, first.taken, first.duplicates),
+        (40, 40, 0)
+    );
+    assert_eq!(outcomes.len(), 40);
+    let saved_together = alpha.store.outbox_len();
+    assert!((4..40).contains(&saved_together), "{saved_together} frames");
+    exchange(&mut alpha, &mut bravo);
+    let (second, outcomes) = import(&mut bravo, "steep");
+    assert_eq!(
+        (second.taken, second.updated, second.duplicates),
+        (0, 3, 37)
+    );
+    assert!(matches!(outcomes[0], (1, RowOutcome::Updated(_))));
+    assert!(matches!(outcomes[39], (40, RowOutcome::Duplicate(_))));
+    exchange(&mut alpha, &mut bravo);
+    assert_eq!(alpha.picture(), bravo.picture());
+    assert_eq!(alpha.status().documents, 40);
+}
+
+#[test]
+fn a_folder_shows_nothing_of_what_was_typed() {
+    let mut programme = Programme::found();
+    let folder = tempfile::tempdir().unwrap();
+    let secret = cairn_keys::DeviceSecret::from_bytes(&[78; 64]);
+    let fresh = cairn_store::Fresh([3; 48]);
+    let mut options = cairn_store::OpenOptions::new(secret.device(), fresh);
+    options.programme = Some(programme.log.programme());
+    let (store, _) = cairn_store::SegmentStore::open(folder.path(), &options).unwrap();
+    let mut store: Box<dyn Store> = Box::new(store);
+    let mut alpha = team(&mut programme, "T3 Alpha");
+    let entries = programme.log.entries_from(0, usize::MAX);
+    store
+        .append_authority(entries.iter().map(|entry| entry.to_vec()).collect())
+        .unwrap();
+    let mut member = Member::new(secret, TableKey::from_bytes(&[9; 32]));
+    member.insert_key(programme.scope_key.clone()).unwrap();
+    let canary = "KANARIENVOGEL";
+    let texts = [
+        format!("local_id={canary}-1"),
+        format!("access_notes=behind the mill of {canary}"),
+        square(44.8765432, 16.1234567, 50),
+    ];
+    let edits = set(&texts.each_ref().map(String::as_str));
+    let envelope = Envelope {
+        created_by: Some(format!("{canary} Person")),
+        ..Envelope::default()
+    };
+    let moment = alpha.moment();
+    let saved = member
+        .new_record(&mut *store, &moment, SCOPE, kind(), &envelope, &edits)
+        .unwrap();
+    let add = input::add(kind(), "direct_evidence=detonation").unwrap();
+    let moment = alpha.moment();
+    member
+        .edit(&mut *store, &moment, &saved.id.to_string(), None, &[add])
+        .unwrap();
+    member
+        .seal_outbox(&mut *store, None, cairn_wire::Incarnation([1; 16]))
+        .unwrap();
+    member.catch_up(&mut *store).unwrap();
+    store.sync_point().unwrap();
+    store.close().unwrap();
+
+    let mut files = 0;
+    let mut folders = vec![folder.path().to_owned()];
+    while let Some(next) = folders.pop() {
+        for item in std::fs::read_dir(next).unwrap() {
+            let path = item.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap();
+            files += 1;
+            let lat = 448_765_432_i32;
+            let needles: [&[u8]; 8] = [
+                canary.as_bytes(),
+                b"north/hazards",
+                b"hazardous_area",
+                b"detonation",
+                b"44.8765432",
+                b"448765432",
+                &lat.to_be_bytes(),
+                &lat.to_le_bytes(),
+            ];
+            for needle in needles {
+                let found = bytes.windows(needle.len()).any(|window| window == needle);
+                assert!(!found, "{} shows {needle:?}", path.display());
+            }
+        }
+    }
+    assert!(files >= 3, "{files} files");
+}
+
+#[test]
+fn an_index_that_does_not_open_under_the_key_says_so() {
+    let mut programme = Programme::found();
+    let mut alpha = team(&mut programme, "T3 Alpha");
+    let area = alpha.new_area(&["slope=flat"]);
+    // Somebody writes noise under every key of the list.
+    let rows = alpha
+        .store
+        .scan(TableName::Summaries, &[], None, 10)
+        .unwrap();
+    let mut writes = WriteSet::new();
+    for (key, mut value) in rows {
+        value[30] ^= 1;
+        writes.put(TableName::Summaries, key, value);
+    }
+    alpha.store.apply(writes).unwrap();
+    let asked = alpha.member.find(&*alpha.store, &area.id.to_string());
+    assert!(
+        matches!(asked, Err(cairn_member::MemberError::Tables(_))),
+        "{asked:?}"
+    );
+}
