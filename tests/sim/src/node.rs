@@ -1,6 +1,8 @@
 //! A replica: a device's secret and a store on a model disk.
 
+use crate::dice::Dice;
 use crate::programme::scope_key;
+use crate::surviving_index::Survivor;
 use cairn_keys::{DeviceSecret, seal_entry};
 use cairn_replica::session::{Input, Output};
 use cairn_replica::{Holdings, Leaf};
@@ -21,18 +23,27 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens the store on a disk, or makes it. `seed` never the same twice.
+    /// Opens the store on a disk, or makes it, with an index that no crash survives. `seed` never the
+    /// same twice.
     pub fn open(secret: DeviceSecret, disk: ModelDisk, seed: u64) -> Result<Self, StoreError> {
+        Self::open_with(secret, disk, Survivor::default(), seed)
+    }
+
+    /// The same with the index that survived.
+    pub fn open_with(
+        secret: DeviceSecret,
+        disk: ModelDisk,
+        index: Survivor,
+        seed: u64,
+    ) -> Result<Self, StoreError> {
         let mut fresh = [0; 48];
-        for (at, byte) in fresh.iter_mut().enumerate() {
-            *byte = seed
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .rotate_left(at as u32) as u8
-                ^ seed.to_be_bytes()[at % 8];
+        let mut dice = Dice::new(seed);
+        for byte in &mut fresh {
+            *byte = dice.number() as u8;
         }
         let mut options = OpenOptions::new(secret.device(), Fresh(fresh));
         options.segment_bytes = 64 * 1024;
-        let (store, opened) = SegmentStore::open_model(disk, &options)?;
+        let (store, opened) = SegmentStore::open_on(disk, Box::new(index), &options)?;
         Ok(Self {
             secret,
             store,

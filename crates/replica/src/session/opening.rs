@@ -157,6 +157,8 @@ impl Session {
             self.record.pair = None;
             for lane in self.record.lanes.values_mut() {
                 lane.cursor = JournalMark::default();
+                // What it acknowledged in another life, it may have lost.
+                lane.acknowledged = None;
             }
             for lane in self.lanes.values_mut() {
                 lane.forget_cursor();
@@ -280,15 +282,12 @@ impl Session {
         else {
             return Ok(None);
         };
-        if cursor == JournalMark::default() {
-            return Ok(Some(cursor));
-        }
         let of_now = self.peer.as_ref().and_then(|it| it.my_epoch) == Some(self.epoch);
-        if !of_now || holdings.journal_mark(of, cursor.position)? != Some(cursor) {
-            return Ok(None);
-        }
-        self.remember_acknowledged(of, cursor);
-        Ok(Some(cursor))
+        let valid = cursor == JournalMark::default()
+            || (of_now && holdings.journal_mark(of, cursor.position)? == Some(cursor));
+        // Its word of today counts, also where it is less than before: its disk may be an older one.
+        self.remember_acknowledged(of, if valid { cursor } else { JournalMark::default() });
+        Ok(valid.then_some(cursor))
     }
 
     pub(super) fn remember_acknowledged(&mut self, of: ScopeLane, mark: JournalMark) {
