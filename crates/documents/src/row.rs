@@ -105,15 +105,17 @@ impl ChangeRow {
         Self::read_from(&mut versioned(bytes)?)
     }
 
-    /// Adds where the change stands; whether that was news.
+    /// Adds where the change stands; whether that was news. Of too many the first are kept, in
+    /// their own order, so that it does not matter in which they came.
     pub(crate) fn add(&mut self, provenance: &Provenance) -> bool {
         let Err(at) = self.provenances.binary_search(provenance) else {
             return false;
         };
-        if self.provenances.len() >= limits::PROVENANCES_MAX {
+        if at >= limits::PROVENANCES_MAX {
             return false;
         }
         self.provenances.insert(at, provenance.clone());
+        self.provenances.truncate(limits::PROVENANCES_MAX);
         true
     }
 

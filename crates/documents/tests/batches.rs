@@ -108,16 +108,8 @@ fn another_author_or_scope_gives_other_documents_and_actors() {
 #[test]
 fn many_changes_fill_entries_within_every_limit() {
     let changes: Vec<_> = (0..1500).map(|seed| area(1, seed)).collect();
-    let raw: usize = changes.iter().map(|change| change.bytes.len()).sum();
     let batches = pack(&changes, PAYLOAD_BYTES_MAX, SEALING_LEVEL).unwrap();
     let payload: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
-    println!(
-        "{} areas of {} B raw: {} batches, {} B an area",
-        changes.len(),
-        raw / changes.len(),
-        batches.len(),
-        payload / changes.len()
-    );
     assert!(
         payload / changes.len() <= 100,
         "{} B an area",

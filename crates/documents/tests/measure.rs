@@ -1,6 +1,8 @@
 //! Figures, printed, never asserted: `cargo test --release -p cairn-documents --test measure --
 //! --ignored --nocapture`.
 
+#![allow(clippy::print_stdout)]
+
 mod world;
 
 use automerge::transaction::Transactable;
@@ -50,7 +52,7 @@ fn area(seed: u64, ring: &[(f64, f64)]) -> Authored {
 fn generated(seed: u64) -> Vec<(f64, f64)> {
     (0..12)
         .map(|vertex| {
-            let angle = f64::from(vertex) * 0.5236;
+            let angle = f64::from(vertex) * std::f64::consts::FRAC_PI_6;
             let radius = 0.002 + ((seed * 31 + vertex as u64 * 17) % 97) as f64 * 1.37e-5;
             let (x, y) = (
                 17.0 + (seed % 71) as f64 * 0.013,

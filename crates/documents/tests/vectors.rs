@@ -228,3 +228,40 @@ fn golden_refusals_are_refused_by_their_rule() {
         );
     }
 }
+
+#[test]
+fn the_page_names_every_rule_and_limit() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto/batch.md"))
+            .unwrap();
+    for rule in Rule::ALL {
+        assert!(
+            page.contains(&format!("`{}`", rule.code())),
+            "{}",
+            rule.code()
+        );
+    }
+    use cairn_wire::limits;
+    let grouped = |number: u64| {
+        let digits = number.to_string();
+        let mut text = String::new();
+        for (at, digit) in digits.chars().enumerate() {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        text
+    };
+    for limit in [
+        limits::CHANGE_BYTES_MAX as u64,
+        limits::CHANGE_OPERATIONS_MAX as u64,
+        limits::BATCH_RAW_BYTES_MAX as u64,
+        limits::BATCH_CHANGES_MAX as u64,
+        limits::BATCH_OPERATIONS_MAX,
+        limits::CHANGE_KEYS_BYTES_MAX as u64,
+        limits::WAITING_CHANGES_MAX,
+    ] {
+        assert!(page.contains(&grouped(limit)), "{limit}");
+    }
+}

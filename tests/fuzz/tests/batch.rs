@@ -9,7 +9,6 @@ fn batches() {
         cairn_fuzz::write_seeds(&BatchTarget).unwrap();
     }
     let counts = cairn_fuzz::run(&BatchTarget, 2_000);
-    println!("{counts:?}");
     assert!(counts.accepted * 20 > counts.mutations, "{counts:?}");
     assert!(counts.accepted < counts.mutations, "{counts:?}");
 }

@@ -10,7 +10,6 @@ fn changes() {
         cairn_fuzz::write_seeds(&target).unwrap();
     }
     let counts = cairn_fuzz::run(&target, 3_000);
-    println!("{counts:?}");
     // Mutations that never pass would show nothing about what happens behind the pre-flight.
     assert!(counts.accepted * 50 > counts.mutations, "{counts:?}");
     assert!(counts.accepted < counts.mutations, "{counts:?}");
