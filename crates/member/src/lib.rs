@@ -9,6 +9,7 @@
 //! | [`read`](mod@read) | lists, records with facts about their authors, conflicts, history |
 //! | [`line`] | one line per record, and the names by which it is found |
 //! | [`delivery`] | what has reached a relay, and what the centre has seen |
+//! | [`places`] | where entries stand, and what became of them |
 //! | [`receipt`] | how a centre says what it has opened |
 //! | [`private`] | what no peer can give back: enrolment, relays, drafts |
 //! | [`at_rest`] | how all of this lies on the disk: sealed |
@@ -27,6 +28,7 @@ pub mod ingest;
 pub mod line;
 pub mod outbox;
 mod overlay;
+pub mod places;
 pub mod private;
 pub mod read;
 pub mod receipt;
@@ -126,15 +128,28 @@ impl Member {
     /// Brings keys, tables and lists up to date with a store that holds both journals and tables, as a
     /// device's does: after opening it, and whenever it grew.
     pub fn catch_up(&mut self, store: &mut dyn Store) -> Result<Ingested, MemberError> {
+        Ok(self.catch_up_some(store, usize::MAX)?.0)
+    }
+
+    /// The same, for about `bytes_max` of journals at most. Answers whether there is more.
+    pub fn catch_up_some(
+        &mut self,
+        store: &mut dyn Store,
+        bytes_max: usize,
+    ) -> Result<(Ingested, bool), MemberError> {
         self.refresh_keys(store)?;
         let membership = store.membership().clone();
         let mut ingested = self.retry_locked(store, &membership, &mut stored_entry)?;
+        let mut left = bytes_max;
         for of in store.journals() {
-            ingested.add(self.follow_own_journal(store, of, &membership)?);
+            ingested.add(self.follow_own_journal(store, of, &membership, &mut left)?);
         }
-        ingested.add(self.replay_outbox(store, &membership)?);
+        let more = left == 0;
+        if !more {
+            ingested.add(self.replay_outbox(store, &membership)?);
+        }
         self.reread_after_trust_moved(store, &membership)?;
-        Ok(ingested)
+        Ok((ingested, more))
     }
 
     fn follow_own_journal(
@@ -142,6 +157,7 @@ impl Member {
         store: &mut dyn Store,
         of: ScopeLane,
         membership: &Membership,
+        left: &mut usize,
     ) -> Result<Ingested, MemberError> {
         let mut ingested = Ingested::default();
         let mut applied = self.applied(store, of)?;
@@ -149,12 +165,14 @@ impl Member {
             self.forget_applied(store, of)?;
             applied = self.applied(store, of)?;
         }
-        while applied.position < store.journal_end(of).position {
-            let items = store.journal(of, applied.position, JOURNAL_BYTES)?;
+        while applied.position < store.journal_end(of).position && *left > 0 {
+            let items = store.journal(of, applied.position, JOURNAL_BYTES.min(*left))?;
             if items.is_empty() {
                 break;
             }
             ingested.add(self.ingest(store, of, &items, membership)?);
+            let bytes: usize = items.iter().map(|item| item.entry.bytes().len()).sum();
+            *left = left.saturating_sub(bytes);
             applied = self.applied(store, of)?;
         }
         Ok(ingested)
