@@ -113,6 +113,10 @@ fn info(id: SessionId, link: &Link, direction: Direction) -> SessionInfo {
     }
 }
 
+fn is_slow(bytes_per_second: u64) -> bool {
+    bytes_per_second < limits::SLOW_LINK_BYTES_PER_SECOND
+}
+
 /// Both sides draw the same 8 bytes from the connection's keys, other ones for every connection.
 fn salt(link: &Link) -> [u8; 8] {
     let mut salt = [0; 8];
@@ -178,6 +182,7 @@ impl Runner {
         let mut carried: Option<Result<(), LinkError>> = None;
         let mut look = tokio::time::interval(LOOK);
         let mut seen = 0;
+        let mut told = link.rate_bytes_per_second();
         let mut heard = (0, tokio::time::Instant::now());
         let deadline = tokio::time::sleep(Duration::MAX);
         tokio::pin!(deadline);
@@ -221,9 +226,12 @@ impl Runner {
                         seen = moved;
                         link.count_udp();
                         let bytes_per_second = link.rate_bytes_per_second();
-                        let event = Event::LinkRate { session: inlet.id, bytes_per_second };
-                        // An engine that is gone says so through `ended`.
-                        let _ = inlet.handle.send(event).await;
+                        if is_slow(bytes_per_second) != is_slow(told) {
+                            told = bytes_per_second;
+                            let event = Event::LinkRate { session: inlet.id, bytes_per_second };
+                            // An engine that is gone says so through `ended`.
+                            let _ = inlet.handle.send(event).await;
+                        }
                     }
                 }
             }

@@ -36,7 +36,7 @@ pub struct SyncOptions {
     pub deadline: Option<Duration>,
     /// Application bytes that may be spent, both directions together.
     pub byte_budget: Option<u64>,
-    /// How long to go on dialling after a session broke in the middle, counted from its last breath.
+    /// How long to go on dialling after a session broke in the middle, counted from when entries moved last.
     pub patience: Duration,
     /// Pauses between attempts.
     pub backoff: Backoff,
@@ -367,14 +367,12 @@ impl<'a> Run<'a> {
                 Ok(dialled) => {
                     let before = self.moved();
                     let attempt = self.attempt(dialled, false, deadline, pending()).await?;
-                    if self.moved() > before {
+                    if self.moved() > before || give_up.is_none() {
                         failures = 0;
+                        give_up = Some(Instant::now() + self.options.patience);
                     }
                     match self.judge(attempt) {
-                        Err(error @ (SyncError::Lost { .. } | SyncError::NotNow { .. })) => {
-                            give_up = Some(Instant::now() + self.options.patience);
-                            error
-                        }
+                        Err(error @ (SyncError::Lost { .. } | SyncError::NotNow { .. })) => error,
                         judged => return judged,
                     }
                 }

@@ -273,14 +273,7 @@ impl Relay {
     ) -> Self {
         let identity = Identity::new(secret).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener = loop {
-            match Listener::bind(&identity, address, network.clone()) {
-                Ok(listener) => break listener,
-                // The relay before this one has not let go of the port yet.
-                Err(_) if port != 0 => std::thread::yield_now(),
-                Err(error) => panic!("{error}"),
-            }
-        };
+        let listener = Listener::bind(&identity, address, network).unwrap();
         let acceptor = Acceptor::spawn(listener, handle.clone(), options).unwrap();
         Self {
             key: secret.device(),
@@ -319,6 +312,10 @@ fn secret(seed: u8) -> DeviceSecret {
 
 /// A programme, a relay and so many devices.
 fn world(devices: u8) -> (Programme, Relay, Vec<Device>) {
+    world_with(devices, AcceptOptions::default())
+}
+
+fn world_with(devices: u8, options: AcceptOptions) -> (Programme, Relay, Vec<Device>) {
     let mut programme = Programme::new();
     let relay = secret(100);
     programme.member(&relay, Role::Relay);
@@ -326,7 +323,7 @@ fn world(devices: u8) -> (Programme, Relay, Vec<Device>) {
         programme.member(&secret(101 + seed), Role::Device);
     }
     let handle = programme.replica(&relay);
-    let relay = Relay::start(&relay, handle, AcceptOptions::default());
+    let relay = Relay::start(&relay, handle, options);
     let devices = (0..devices)
         .map(|seed| Device::new(&programme, secret(101 + seed)))
         .collect();
