@@ -4,7 +4,7 @@ use super::{Facts, FieldReading, Flag, Reader, Record, Shown, is_perimeter};
 use crate::geometry::Region;
 use crate::layout::{Stored, typed_value};
 use crate::perimeter::{Extent, Perimeter};
-use crate::schema::{Class, CodeList, Field, FieldType, Kind};
+use crate::schema::{Class, Code, CodeList, Field, FieldType, Kind};
 use crate::value::Value;
 use cairn_wire::ids::ChangeHash;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -280,13 +280,17 @@ impl<F: Facts> Reader<'_, F> {
             .collect()
     }
 
-    /// Two different values, neither an ancestor of the other.
+    /// Two different values, neither an ancestor of the other. What evidence implies disagrees
+    /// with nothing that is as dangerous.
     fn conflict(&self, said: &[Said]) -> bool {
         said.iter().enumerate().any(|(index, one)| {
             said.iter().skip(index + 1).any(|other| {
                 let (a, b) = (&one.shown, &other.shown);
                 let apart = a.change == b.change || self.lineage.concurrent(&a.change, &b.change);
-                apart && a.value != b.value
+                let agree = (a.implied || b.implied)
+                    && one.weight.covers(&other.weight, true)
+                    && other.weight.covers(&one.weight, true);
+                apart && a.value != b.value && !agree
             })
         })
     }
@@ -417,7 +421,8 @@ fn most_dangerous(mut said: Vec<Said>) -> Vec<Said> {
     said
 }
 
-/// The most dangerous code that stands; where several are as dangerous, the first of the list.
+/// The most dangerous code that stands; where several are as dangerous, one that somebody stated,
+/// and of these the first of the list.
 fn reading<'a>(list: &'a CodeList, assumed: &'a str, said: &[Said]) -> &'a str {
     let danger = |one: &Said| match one.weight {
         Weight::Code(danger) => danger,
@@ -426,11 +431,12 @@ fn reading<'a>(list: &'a CodeList, assumed: &'a str, said: &[Said]) -> &'a str {
     let Some(most) = said.iter().map(danger).max() else {
         return assumed;
     };
-    let stands = |code: &str| {
+    let stated = |code: &&Code| {
         let mut most_dangerous = said.iter().filter(|one| danger(one) == most);
-        most_dangerous.any(|one| one.shown.value.as_text() == Some(code))
+        most_dangerous
+            .any(|one| !one.shown.implied && one.shown.value.as_text() == Some(&code.code))
     };
-    let known = list.codes.iter().find(|code| stands(&code.code));
+    let known = list.codes.iter().find(stated);
     known.map_or(assumed, |code| code.code.as_str())
 }
 

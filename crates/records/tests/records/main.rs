@@ -2,6 +2,7 @@
 //! other.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Figures, and what was skipped.
 
+mod authored;
 mod convergence;
 mod country;
 mod merging;

@@ -522,3 +522,30 @@ fn what_cannot_be_applied_still_raises_the_alarm() {
     );
     assert_eq!(beside.heads, programme.read(&closed).heads);
 }
+
+#[test]
+fn a_suspended_area_with_evidence_is_no_conflict() {
+    let programme = Programme::default();
+    let root = programme.create(
+        team("T1"),
+        &[
+            set("status=suspended"),
+            add("direct_evidence=detonation"),
+            ring(0, 0, 9_000, 9_000),
+        ],
+    );
+    let record = programme.read(&root);
+    assert_eq!(reads(&record, "status"), "suspended");
+    assert_eq!((record.conflicts(), record.proposals()), (0, 0));
+    let closed = programme.create(
+        team("T1"),
+        &[
+            set("status=closed"),
+            add("direct_evidence=detonation"),
+            ring(0, 0, 9_000, 9_000),
+        ],
+    );
+    let record = programme.read(&closed);
+    assert_eq!(reads(&record, "status"), "open");
+    assert_eq!((record.conflicts(), record.proposals()), (1, 1));
+}
