@@ -20,7 +20,7 @@ pub mod segment_store;
 pub mod segments;
 
 pub use disk::model::{Failure, ModelDisk, Unsynced};
-pub use segment_store::{OpenOptions, SegmentStore};
+pub use segment_store::{MemoryStore, OpenOptions, SegmentStore};
 
 pub use error::{IndexError, StoreError};
 pub use port::{

@@ -51,6 +51,9 @@ pub struct SegmentStore<D> {
     _lock: Option<File>,
 }
 
+/// A store in memory, for tests.
+pub type MemoryStore = SegmentStore<crate::disk::model::ModelDisk>;
+
 impl<D: Disk> SegmentStore<D> {
     /// The disk.
     #[must_use]

@@ -176,3 +176,27 @@ fn a_save_is_synced_before_it_returns_and_costs_one_sync() {
     store.put_grants(Vec::new()).unwrap();
     assert_eq!(disk.recorded().len(), before);
 }
+
+#[test]
+fn an_index_that_fails_stops_the_store_and_costs_nothing() {
+    let disk = ModelDisk::new();
+    let index = SharedIndex::over(&disk);
+    let (mut store, _) = script::open(&disk, Some(&index), 1).unwrap();
+    let mut author = Author::new(URGENT, 1, 1);
+    let entries = author.write_many(3);
+    store.append(incoming(&entries[..1])).unwrap();
+    index
+        .fails
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let failed = store.append(incoming(&entries[1..2]));
+    assert!(matches!(failed, Err(StoreError::Index(_))));
+    let refused = store.append(incoming(&entries[2..]));
+    assert!(matches!(refused, Err(StoreError::Poisoned(_))));
+    drop(store);
+    let (mut store, report) = script::open(&disk, Some(&index), 2).unwrap();
+    assert_eq!((report.rebuilt, report.replayed_frames), (None, 1));
+    assert!(!report.new_epoch);
+    let again = store.append(incoming(&entries)).unwrap();
+    let seen: Vec<_> = again.iter().map(|one| (one.position, one.new)).collect();
+    assert_eq!(seen, [(0, false), (1, false), (2, true)]);
+}

@@ -35,6 +35,13 @@ fn resident_mb() -> u64 {
 #[test]
 #[ignore = "seconds long, for figures"]
 fn a_hundred_thousand_entries() {
+    if let Some(folder) = std::env::var_os("CAIRN_STORE_FOLDER") {
+        // One that an earlier run kept: what a fresh process needs.
+        let store = open(Path::new(&folder), 9).unwrap();
+        let end = store.journal_end(URGENT).position;
+        println!("{end} entries, resident {} MB", resident_mb());
+        return store_closed(store);
+    }
     let folder = tempfile::TempDir::new().unwrap();
     let mut store = open(folder.path(), 1).unwrap();
     let begun = Instant::now();
@@ -75,6 +82,14 @@ fn a_hundred_thousand_entries() {
         resident_mb()
     );
     assert!(report.is_sound());
+    store_closed(store);
+    if std::env::var_os("CAIRN_STORE_KEEP").is_some() {
+        println!("kept in {}", folder.keep().display());
+    }
+}
+
+fn store_closed(store: impl Store) {
+    Box::new(store).close().unwrap();
 }
 
 fn raw_sync(folder: &Path) -> std::time::Duration {

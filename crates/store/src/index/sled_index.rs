@@ -83,7 +83,8 @@ impl IndexFactory for SledFactory {
 
 /// See [`Index`].
 pub struct SledIndex {
-    db: sled::Db,
+    /// There until it is dropped.
+    db: Option<sled::Db>,
     folder: PathBuf,
     /// Files beside sled's log that have been synced; sled writes each once.
     synced: BTreeSet<PathBuf>,
@@ -114,7 +115,7 @@ fn open_unwatched(options: &SledFactory) -> Result<SledIndex, OpenIndexError> {
         .open();
     match opened {
         Ok(db) => Ok(SledIndex {
-            db,
+            db: Some(db),
             folder: options.folder.clone(),
             synced: BTreeSet::new(),
         }),
@@ -163,7 +164,7 @@ fn row((key, value): (sled::IVec, sled::IVec)) -> Row {
 
 impl Index for SledIndex {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        let found = fenced("reading", || self.db.get(full_key(table, key)))?;
+        let found = fenced("reading", || self.db()?.get(full_key(table, key)))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
@@ -178,7 +179,7 @@ impl Index for SledIndex {
         let prefix = full_key(table, prefix);
         fenced("scanning", || {
             let mut rows = Vec::new();
-            for found in self.db.range(full_key(table, start)..) {
+            for found in self.db()?.range(full_key(table, start)..) {
                 let found = found?;
                 if rows.len() >= limit || !found.0.starts_with(&prefix) {
                     break;
@@ -192,7 +193,7 @@ impl Index for SledIndex {
     fn last(&self, table: Table, prefix: &[u8]) -> Result<Option<Row>, IndexError> {
         let prefix = full_key(table, prefix);
         let found = fenced("scanning", || {
-            self.db.scan_prefix(&prefix).next_back().transpose()
+            self.db()?.scan_prefix(&prefix).next_back().transpose()
         })?;
         Ok(found.map(row))
     }
@@ -206,11 +207,11 @@ impl Index for SledIndex {
                 None => batch.remove(key),
             }
         }
-        fenced("writing", || self.db.apply_batch(batch))
+        fenced("writing", || self.db()?.apply_batch(batch))
     }
 
     fn persist(&mut self) -> Result<(), IndexError> {
-        fenced("flushing", || self.db.flush())?;
+        fenced("flushing", || self.db()?.flush())?;
         self.sync_files().map_err(|error| IndexError {
             doing: "syncing",
             why: error.to_string(),
@@ -218,7 +219,22 @@ impl Index for SledIndex {
     }
 }
 
+/// sled writes when it is dropped, and may panic over rotten bytes then too.
+impl Drop for SledIndex {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(db))) {
+            tracing::warn!("closing the index: {}", panic_text(&*panic));
+        }
+    }
+}
+
 impl SledIndex {
+    fn db(&self) -> sled::Result<&sled::Db> {
+        let closed = || sled::Error::Unsupported("the index is closed".to_owned());
+        self.db.as_ref().ok_or_else(closed)
+    }
+
     /// Large pages first (each in a file of its own), then the log that points to them.
     fn sync_files(&mut self) -> io::Result<()> {
         let blobs = self.folder.join("blobs");

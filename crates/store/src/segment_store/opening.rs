@@ -27,8 +27,9 @@ const FORMAT_FILE_NEW: &str = "format.new";
 const FORMAT_WORD: &str = "cairn-store";
 /// File whose lock says that the store is open.
 pub const LOCK_FILE: &str = "lock";
-/// Index writes that are put together while segments are read.
-const REPLAY_BYTES: usize = 2 * 1024 * 1024;
+/// Index writes that are put together while segments are read. sled frees what a batch replaced only
+/// after the batch: at 2 MiB a rebuild of 100,000 entries took 192 MB, at this size 64 MB.
+const REPLAY_BYTES: usize = 256 * 1024;
 
 /// How a store is opened.
 #[derive(Clone)]

@@ -262,6 +262,8 @@ pub struct SharedIndex {
     disk: ModelDisk,
     /// After which operation of the disk it looked how.
     past: Arc<Mutex<Vec<(u64, MemoryIndex)>>>,
+    /// The next write fails.
+    pub fails: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl SharedIndex {
@@ -316,6 +318,12 @@ impl Index for SharedIndex {
         self.now.lock().unwrap().last(table, prefix)
     }
     fn apply(&mut self, writes: IndexWrites) -> Result<(), IndexError> {
+        if self.fails.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            return Err(IndexError {
+                doing: "writing",
+                why: "as asked".to_owned(),
+            });
+        }
         let mut now = self.now.lock().unwrap();
         now.apply(writes)?;
         let at = self.disk.operations();
