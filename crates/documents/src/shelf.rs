@@ -17,10 +17,12 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 mod rebuild;
+mod skipped;
 #[cfg(test)]
 mod tests;
 mod work;
 
+pub use skipped::SkippedChange;
 use work::Work;
 
 /// Where a change stands. A change that stands in several entries is trusted if one of them is.
@@ -164,6 +166,9 @@ pub struct LoadedDocument {
     pub changes: Vec<KnownChange>,
     /// What is kept for it but not applied, by hash.
     pub held: Vec<HeldChange>,
+    /// Of these, the stuck ones and what rests on them: past the pre-flight, each after what it
+    /// rests on. Safety readings count what they assert.
+    pub skipped: Vec<SkippedChange>,
 }
 
 /// Documents over a storage.
@@ -252,7 +257,8 @@ impl<'a, S: Storage> Documents<'a, S> {
                 provenances: row.provenances.clone(),
             });
         }
-        Ok(Some(LoadedDocument {
+        let held = self.held_rows(&key)?;
+        let mut loaded = LoadedDocument {
             kind: document_row.kind,
             creator: document_row.creator,
             root: document_row.root,
@@ -263,8 +269,14 @@ impl<'a, S: Storage> Documents<'a, S> {
                 .collect(),
             automerge,
             changes,
-            held: self.held_under(&key)?,
-        }))
+            held: held.iter().map(held_change).collect(),
+            skipped: Vec::new(),
+        };
+        if document_row.stuck {
+            let held = held.into_iter().map(|(_, hash, row)| (hash, row));
+            loaded.skipped = skipped::skipped(scope, document, &loaded, held.collect())?;
+        }
+        Ok(Some(loaded))
     }
 
     /// Every document of a scope with its kind, by id.
@@ -288,7 +300,7 @@ impl<'a, S: Storage> Documents<'a, S> {
 
     /// Every change of a scope that is kept but not applied.
     pub fn held(&self, scope: &ScopeId) -> Result<Vec<HeldChange>, ShelfError<S::Error>> {
-        self.held_under(&scope.0)
+        Ok(self.held_rows(&scope.0)?.iter().map(held_change).collect())
     }
 
     /// Whether a change is applied, and where it stands; `None` where it is held or unknown.
@@ -329,23 +341,13 @@ impl<'a, S: Storage> Documents<'a, S> {
         Ok(rows)
     }
 
-    fn held_under(&self, prefix: &[u8]) -> Result<Vec<HeldChange>, ShelfError<S::Error>> {
+    fn held_rows(&self, prefix: &[u8]) -> Result<Vec<HeldItem>, ShelfError<S::Error>> {
         let mut held = Vec::new();
         let mut damaged = false;
         self.storage.scan(Table::Held, prefix, &mut |key, bytes| {
             let names = row::document_of_key(key).zip(row::hash_of_key(key));
             match names.zip(HeldRow::read(bytes)) {
-                Some(((document, hash), row)) => held.push(HeldChange {
-                    document,
-                    hash,
-                    device: row.change.device,
-                    state: match row.holding {
-                        Holding::Waiting(dependency) => HeldState::Waiting(dependency),
-                        Holding::Quarantined(rule) => HeldState::Quarantined(rule),
-                        Holding::Stuck => HeldState::Stuck,
-                    },
-                    provenances: row.change.provenances,
-                }),
+                Some(((document, hash), row)) => held.push((document, hash, row)),
                 None => damaged = true,
             }
             ControlFlow::Continue(())
@@ -354,5 +356,21 @@ impl<'a, S: Storage> Documents<'a, S> {
             return Err(ShelfError::Damaged(Table::Held));
         }
         Ok(held)
+    }
+}
+
+type HeldItem = (DocumentId, ChangeHash, HeldRow);
+
+fn held_change((document, hash, row): &HeldItem) -> HeldChange {
+    HeldChange {
+        document: *document,
+        hash: *hash,
+        device: row.change.device,
+        state: match row.holding {
+            Holding::Waiting(dependency) => HeldState::Waiting(dependency),
+            Holding::Quarantined(rule) => HeldState::Quarantined(rule),
+            Holding::Stuck => HeldState::Stuck,
+        },
+        provenances: row.change.provenances.clone(),
     }
 }

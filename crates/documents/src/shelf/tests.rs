@@ -203,3 +203,41 @@ fn a_root_that_fails_makes_no_document() {
     assert!(held.contains(&(root.hash, HeldState::Quarantined(Rule::Engine))));
     assert!(held.contains(&(one.hash, HeldState::Waiting(root.hash))));
 }
+
+#[test]
+fn what_is_skipped_can_still_be_read() {
+    let Story {
+        root,
+        stays,
+        fails,
+        on_stays,
+        on_fails,
+    } = story();
+    let further = edit(7, &[&root, &fails, &on_fails]);
+    let mut shelf = Shelf::default();
+    for change in [&further, &root, &on_stays, &on_fails, &stays, &fails] {
+        shelf.take(&[change]);
+    }
+    let load = |shelf: &Shelf| {
+        let documents = Documents::new(&shelf.0);
+        documents.load(&SCOPE, &root.document).unwrap().unwrap()
+    };
+    let skipped: Vec<_> = load(&shelf)
+        .skipped
+        .iter()
+        .map(|skipped| (skipped.known.hash, skipped.known.dependencies.clone()))
+        .collect();
+    let expected = vec![
+        (fails.hash, vec![root.hash]),
+        (on_fails.hash, vec![fails.hash]),
+        (further.hash, vec![on_fails.hash]),
+    ];
+    assert_eq!(skipped, expected);
+
+    let mut sound = Shelf::default();
+    sound.take(&[&root, &stays, &on_stays, &on_fails]);
+    assert!(
+        load(&sound).skipped.is_empty(),
+        "what only waits is not skipped"
+    );
+}
