@@ -190,6 +190,20 @@ impl Centre {
         );
     }
 
+    /// Resident memory of the daemon, as the kernel counts it.
+    pub fn resident_bytes(&self) -> u64 {
+        let id = self.running.as_ref().expect("the relay runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))
+            .expect("the kernel tells of our own child");
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().strip_suffix("kB"))
+            .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok())
+            .expect("VmRSS is there")
+            * 1024
+    }
+
     /// Everything the daemon wrote on standard error so far.
     pub fn words(&self) -> Vec<String> {
         self.words.lock().expect("no test panics with it").clone()

@@ -1,0 +1,299 @@
+//! What Cairn promises about speed and bytes, measured on this machine with release binaries, real
+//! stores and real QUIC on loopback. One line per promise: what, aim, measured.
+//!
+//! `cargo run --release -p cairn-bench` measures everything; `-- quick` leaves the largest out.
+//! Nothing here asserts a time: a figure beyond its aim is printed as such.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use cairn_bench::generate;
+use cairn_end_to_end::{Centre, Device, shared_data};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::Instant;
+
+const SEED: u64 = 55_120;
+const EDITS: usize = 10;
+
+/// One promise and what became of it.
+struct Figure {
+    what: String,
+    aim: &'static str,
+    measured: String,
+    kept: bool,
+}
+
+#[derive(Default)]
+struct Report(Vec<Figure>);
+
+impl Report {
+    fn add(&mut self, what: impl Into<String>, aim: &'static str, measured: String, kept: bool) {
+        let figure = Figure {
+            what: what.into(),
+            aim,
+            measured,
+            kept,
+        };
+        eprintln!("  {}: {}", figure.what, figure.measured);
+        self.0.push(figure);
+    }
+
+    fn print(&self) {
+        println!("| what | aim | measured | |");
+        println!("| --- | --- | --- | --- |");
+        for figure in &self.0 {
+            let kept = if figure.kept { "kept" } else { "NOT KEPT" };
+            println!(
+                "| {} | {} | {} | {kept} |",
+                figure.what, figure.aim, figure.measured
+            );
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let quick = std::env::args().any(|argument| argument == "quick");
+    let mut report = Report::default();
+    raw_fsync(&mut report)?;
+    generated_push(&mut report)?;
+    real_push(&mut report);
+    many_documents(&mut report, 10_000)?;
+    if !quick {
+        many_documents(&mut report, 100_000)?;
+    }
+    report.print();
+    Ok(())
+}
+
+/// What one append and `fdatasync` costs here, to compare with.
+fn raw_fsync(report: &mut Report) -> std::io::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut file = File::create(folder.path().join("append"))?;
+    let mut times = Vec::new();
+    for _ in 0..200 {
+        file.write_all(&[0x5a; 1200])?;
+        let started = Instant::now();
+        file.sync_data()?;
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    report.add(
+        "one append of 1,200 bytes and fdatasync, median of 200",
+        "to compare with",
+        format!("{:.2} ms", median(&mut times)),
+        true,
+    );
+    Ok(())
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn app_bytes(sync: &Value) -> u64 {
+    number(sync, "app_bytes_sent") + number(sync, "app_bytes_received")
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value[key]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{key} is missing in {value:#}"))
+}
+
+fn seconds(value: &Value) -> f64 {
+    value["duration_s"].as_f64().expect("duration_s is there")
+}
+
+fn import(device: &Device, file: &Path, scope: &str) -> Value {
+    let file = file.to_str().expect("a path in UTF-8");
+    let said = device.run(&["import", file, "--kind", "hazardous_area", "--scope", scope]);
+    assert!(said.code == 0 || said.code == 3, "{said:#?}");
+    said.json()
+}
+
+fn write_areas(path: &Path, seed: u64, count: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let mut out = BufWriter::new(File::create(path)?);
+    generate::write_geojson(&mut out, generate::areas(seed, count))?;
+    out.flush()?;
+    Ok(())
+}
+
+fn generated_push(report: &mut Report) -> Result<(), Box<dyn std::error::Error>> {
+    const AREAS: usize = 5_000;
+    eprintln!("first push of {AREAS} generated areas");
+    println!("{}", generate::entropy(SEED, AREAS)?);
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("areas.geojson");
+    write_areas(&file, SEED, AREAS)?;
+    let centre = Centre::start();
+    let alpha = centre.device("Alpha", &["north/hazards:rw"]);
+    let started = Instant::now();
+    let said = import(&alpha, &file, "north/hazards");
+    let importing = started.elapsed().as_secs_f64();
+    assert_eq!(number(&said, "taken"), AREAS as u64);
+    let started = Instant::now();
+    let pushed = alpha.sync();
+    let whole = started.elapsed().as_secs_f64();
+    let per_area = number(&pushed, "app_bytes_sent") as f64 / AREAS as f64;
+    report.add(
+        "import of 5,000 generated areas, durable, whole process",
+        "to compare with",
+        format!("{importing:.2} s"),
+        true,
+    );
+    report.add(
+        "first push of 5,000 generated areas, both sides durable",
+        "≤ 1.0 s",
+        format!(
+            "{:.2} s in the session, {whole:.2} s whole process",
+            seconds(&pushed)
+        ),
+        whole <= 1.0,
+    );
+    report.add(
+        "bytes of that push per area (samod: 1,251, PouchDB: 1,468 on comparable work)",
+        "to compare with",
+        format!("{per_area:.1} B"),
+        true,
+    );
+    let delta = centre.device("Delta", &["north/hazards:rw"]);
+    let started = Instant::now();
+    let pulled = delta.sync();
+    assert_eq!(number(&pulled, "documents_changed"), AREAS as u64);
+    report.add(
+        "pull of those by a second device until listed, whole process",
+        "to compare with",
+        format!("{:.2} s", started.elapsed().as_secs_f64()),
+        true,
+    );
+    Ok(())
+}
+
+fn real_push(report: &mut Report) {
+    let Some(folder) = shared_data("first push of the real areas") else {
+        return;
+    };
+    eprintln!("first push of the real areas");
+    let centre = Centre::start();
+    let alpha = centre.device("Alpha", &["country/hazards:rw"]);
+    let started = Instant::now();
+    let said = import(
+        &alpha,
+        &folder.join("bih_suspect_areas_simplyfied.geojson"),
+        "country/hazards",
+    );
+    let importing = started.elapsed().as_secs_f64();
+    let taken = number(&said, "taken");
+    let started = Instant::now();
+    let pushed = alpha.sync();
+    let whole = started.elapsed().as_secs_f64();
+    let per_area = number(&pushed, "app_bytes_sent") as f64 / taken as f64;
+    report.add(
+        format!("import of the {taken} real areas, durable, whole process"),
+        "≤ 10 s",
+        format!("{importing:.2} s"),
+        importing <= 10.0,
+    );
+    report.add(
+        format!("first push of the {taken} real areas, both sides durable"),
+        "≤ 2 s",
+        format!(
+            "{:.2} s in the session, {whole:.2} s whole process",
+            seconds(&pushed)
+        ),
+        whole <= 2.0,
+    );
+    report.add(
+        "bytes of that push per area",
+        "≤ 130",
+        format!("{per_area:.1}"),
+        per_area <= 130.0,
+    );
+    let delta = centre.device("Delta", &["country/hazards:rw"]);
+    let started = Instant::now();
+    delta.sync();
+    let listed = delta.run(&["list"]).json();
+    let pulling = started.elapsed().as_secs_f64();
+    assert_eq!(
+        listed["records"].as_array().map(Vec::len),
+        Some(taken as usize)
+    );
+    report.add(
+        "their pull by a second device until listed, whole processes",
+        "≤ 3 s",
+        format!("{pulling:.2} s"),
+        pulling <= 3.0,
+    );
+}
+
+fn many_documents(report: &mut Report, count: usize) -> Result<(), Box<dyn std::error::Error>> {
+    const SCOPES: usize = 4;
+    eprintln!("{count} documents in {SCOPES} scopes");
+    let folder = tempfile::tempdir()?;
+    let centre = Centre::start();
+    let scopes: Vec<String> = (0..SCOPES)
+        .map(|n| format!("district-{n}/hazards"))
+        .collect();
+    let rights: Vec<String> = scopes.iter().map(|scope| format!("{scope}:rw")).collect();
+    let rights: Vec<&str> = rights.iter().map(String::as_str).collect();
+    let alpha = centre.device("Alpha", &rights);
+    for (n, scope) in scopes.iter().enumerate() {
+        let file = folder.path().join(format!("{n}.geojson"));
+        write_areas(&file, SEED + 1 + n as u64, count / SCOPES)?;
+        let said = import(&alpha, &file, scope);
+        assert_eq!(number(&said, "taken"), (count / SCOPES) as u64);
+    }
+    alpha.sync();
+    centre.eventually(&["status"], |status| status["documents"] == count);
+
+    let started = Instant::now();
+    let again = alpha.sync();
+    report.add(
+        format!("reconnect, nothing changed, {count} documents in {SCOPES} scopes"),
+        "≤ 400 application bytes, 1 round trip",
+        format!(
+            "{} bytes, {} round trip, {:.0} ms whole process",
+            app_bytes(&again),
+            number(&again, "round_trips"),
+            started.elapsed().as_secs_f64() * 1e3
+        ),
+        app_bytes(&again) <= 400 && number(&again, "round_trips") == 1,
+    );
+
+    let listed = alpha.run(&["list"]).json();
+    let records = listed["records"].as_array().expect("records are listed");
+    for (n, record) in records
+        .iter()
+        .step_by(records.len() / EDITS)
+        .take(EDITS)
+        .enumerate()
+    {
+        let id = record["id"].as_str().expect("an id");
+        let label = format!("local_id=HA-{n:04}-R");
+        alpha.run(&["edit", id, "--set", &label]).expect(0);
+    }
+    let edited = alpha.sync();
+    report.add(
+        format!("{EDITS} one-field edits in {EDITS} of {count} documents, acknowledged"),
+        "≤ 1.5 kB application bytes, 1 round trip",
+        format!(
+            "{} bytes, {} round trip, {:.0} ms in the session",
+            app_bytes(&edited),
+            number(&edited, "round_trips"),
+            seconds(&edited) * 1e3
+        ),
+        app_bytes(&edited) <= 1500 && number(&edited, "round_trips") == 1,
+    );
+
+    centre.eventually(&["status"], |status| status["documents"] == count);
+    let resident = centre.resident_bytes() as f64 / 1e6;
+    report.add(
+        format!("relay's resident memory, {count} documents stored, idle, with centre"),
+        "≤ 150 MB",
+        format!("{resident:.0} MB"),
+        resident <= 150.0,
+    );
+    Ok(())
+}
