@@ -265,7 +265,7 @@ fn both_copies_of_a_cloned_folder_are_used_and_nobody_is_stranded() {
     // An honest third device builds on one of the branches.
     delta.save(&["edit", &first, "--set", "slope=steep"]);
     delta.sync();
-    clone.save(&["edit", &before, "--set", "vegetation=dense"]);
+    clone.save(&["edit", &before, "--set", "vegetation=bushes"]);
     for _ in 0..3 {
         for device in [&clone, &alpha, &delta] {
             device.sync();
