@@ -1,6 +1,8 @@
 //! What the tests of this crate share: devices that make changes, and shelves that take them in.
 #![allow(dead_code, missing_docs)]
 
+pub mod judge;
+
 use automerge::transaction::Transactable;
 use automerge::{Automerge, ObjId, ObjType, Prop, ROOT, ReadDoc, Value};
 use cairn_documents::{
