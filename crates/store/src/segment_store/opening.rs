@@ -186,6 +186,10 @@ impl<D: Disk> SegmentStore<D> {
         store.replay(&mut report)?;
         store.count_cut_frames(known_frames);
         store.settle(options, &mut report)?;
+        if report.created || report.rebuilt.is_some() {
+            // So that a kill in the next second does not cost this work again.
+            store.sync_point()?;
+        }
         Ok((store, report))
     }
 
