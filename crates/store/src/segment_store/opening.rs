@@ -11,7 +11,7 @@ use crate::index::memory_index::{MemoryIndex, MemoryIndexFactory};
 use crate::index::sled_index::SledFactory;
 use crate::index::{Index, IndexFactory, IndexWrites, OpenIndexError, Table};
 use crate::layout::{Identity, Life};
-use crate::port::{BAD_STRETCHES_MAX, Fresh, OpenReport, Rebuilt};
+use crate::port::{BAD_STRETCHES_MAX, Fresh, OpenReport, Rebuilt, Store};
 use crate::segments::{Location, Scanned, Segments, segment_number};
 use cairn_wire::frame::Backlog;
 use cairn_wire::ids::{DeviceKey, ProgrammeId};
