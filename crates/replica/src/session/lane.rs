@@ -108,7 +108,8 @@ impl LaneSync {
             broken: false,
             acknowledge: false,
             pending: 0,
-            reached: cursor.position,
+            // Of one that only hands in, nothing is taken on trust: its marks say how far it has come.
+            reached: if serve { cursor.position } else { 0 },
             peer_end: JournalMark::default(),
             peer_check: None,
             check_sent: None,

@@ -265,6 +265,10 @@ impl Session {
             Some((start, after)) if start == from.position => lane.stream_from(after),
             _ => lane.stream_from(from),
         }
+        if peer.hand_in_only {
+            // It ends when my mark has come, so one is due even where nothing else is.
+            lane.marked = 0;
+        }
         Ok(())
     }
 

@@ -250,6 +250,7 @@ impl Session {
         if lane.marked < lane.streamed.position {
             let mark = lane.streamed;
             lane.marked = mark.position;
+            self.tell_skip(of, mark, mark);
             self.say_on(of.lane, &LaneFrame::Mark(mark));
         }
     }
