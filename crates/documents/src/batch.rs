@@ -547,6 +547,7 @@ impl Reference {
 impl TableWriter {
     /// The part that may be compressed; fills the tables on the way.
     fn body(&mut self, changes: &[Authored]) -> Result<Vec<u8>, Rule> {
+        let mut roots = 0;
         let mut made: HashMap<DocumentId, usize> = HashMap::new();
         let mut before: HashMap<ChangeHash, usize> = HashMap::new();
         let mut subjects = Vec::with_capacity(changes.len());
@@ -558,8 +559,8 @@ impl TableWriter {
             let chunk = Chunk::split(&change.bytes)?;
             subjects.push(match &change.kind {
                 Some(kind) => {
-                    let next = made.len();
-                    made.insert(change.document, next);
+                    made.insert(change.document, roots);
+                    roots += 1;
                     (true, Reference::Tabled(self.kinds.position(kind)))
                 }
                 None => (

@@ -87,6 +87,24 @@ fn what_goes_in_comes_out() {
 }
 
 #[test]
+fn a_root_that_stands_twice_shifts_no_other() {
+    let root = small_root(&author(1, 1), 1);
+    let other = small_root(&author(1, 2), 2);
+    let on_root = edit(&author(1, 3), &[&root], |tx| tx.put(ROOT, "slope", "flat"));
+    let on_other = edit(&author(1, 3), &[&other], |tx| tx.put(ROOT, "slope", "flat"));
+    let changes = vec![
+        root.clone(),
+        root,
+        other,
+        on_root.clone(),
+        on_root,
+        on_other,
+    ];
+    let batch = pack(&changes, PAYLOAD_BYTES_MAX, 1).unwrap().remove(0);
+    assert_eq!(opened(&batch.bytes), changes);
+}
+
+#[test]
 fn another_author_or_scope_gives_other_documents_and_actors() {
     let changes = mixed();
     let batch = pack(&changes, PAYLOAD_BYTES_MAX, 1).unwrap().remove(0);

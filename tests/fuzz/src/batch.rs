@@ -52,6 +52,14 @@ fn changes(edits: u64) -> Vec<Authored> {
     made
 }
 
+/// A root of another document.
+fn other_root() -> Vec<Authored> {
+    let root = author_root::<AutomergeError>(&author(9), "hazardous_area", 5, |tx| {
+        tx.put(ROOT, "slope", 9)
+    });
+    vec![root.expect("an honest change")]
+}
+
 impl Target for BatchTarget {
     fn name(&self) -> &'static str {
         "batch"
@@ -75,8 +83,10 @@ impl Target for BatchTarget {
         compressed.truncate(frame);
         compressed[1] = 0;
         compressed.extend(body);
+        let twice = [&all[..2], &other_root(), &all[..3]].concat();
         vec![
             ("one".to_owned(), packed(&all[..1])),
+            ("twice".to_owned(), packed(&twice)),
             ("edits-only".to_owned(), packed(&all[3..])),
             ("compressed".to_owned(), whole),
             ("plain".to_owned(), compressed),
