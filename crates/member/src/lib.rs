@@ -43,7 +43,7 @@ pub use import::{ImportRow, Imported, RowOutcome};
 pub use ingest::Ingested;
 pub use line::{Line, short_code};
 pub use outbox::Sealed;
-pub use read::{Filter, Listed, OpenRecord};
+pub use read::{AsOf, Filter, Listed, OpenRecord};
 pub use write::{FieldNow, Moment, Saved};
 
 use cairn_keys::grant::{Grant, GrantError};
@@ -150,6 +150,17 @@ impl Member {
         }
         self.reread_after_trust_moved(store, &membership)?;
         Ok((ingested, more))
+    }
+
+    /// Brings keys, outbox and lists up to date with a store that holds no journals but those of own
+    /// entries, as the centre's does: after opening it, and whenever the authority's log or the grants
+    /// grew. Its journals come from elsewhere, see [`Self::ingest`] and [`Self::retry_locked`].
+    pub fn catch_up_tables(&mut self, store: &mut dyn Store) -> Result<Ingested, MemberError> {
+        self.refresh_keys(store)?;
+        let membership = store.membership().clone();
+        let ingested = self.replay_outbox(store, &membership)?;
+        self.reread_after_trust_moved(store, &membership)?;
+        Ok(ingested)
     }
 
     fn follow_own_journal(

@@ -105,7 +105,11 @@ impl Member {
     }
 
     /// Changes of a scope that are kept and no part of their documents.
-    pub fn held(&self, tables: &dyn Store, scope: &ScopeId) -> Result<Vec<HeldChange>, MemberError> {
+    pub fn held(
+        &self,
+        tables: &dyn Store,
+        scope: &ScopeId,
+    ) -> Result<Vec<HeldChange>, MemberError> {
         self.held_in(&self.tables(tables), scope)
     }
 

@@ -1,0 +1,405 @@
+//! Syncing: with whom, when sealing happens, and what it came to.
+
+use crate::error::DeviceError;
+use crate::{Device, fresh_incarnation, lock, now_s};
+use cairn_keys::enrolment::Code;
+use cairn_member::{Ingested, Member, MemberError, Sealed};
+use cairn_store::Store;
+use cairn_transport::dial::{OnEvent, sync_once_on};
+use cairn_transport::{
+    SyncError, SyncEvent, SyncOptions, SyncReport, SyncTarget, keep_synced, sync_once,
+};
+use cairn_wire::ids::{DeviceKey, Incarnation, Lane};
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Private state: the relays, likeliest first.
+const RELAYS: &[u8] = b"relays";
+/// Relays that are remembered.
+const RELAYS_MAX: usize = 16;
+/// While a session is open, changes of the records lane are sealed after so much quiet …
+const QUIET: Duration = Duration::from_secs(5);
+/// … or so long after the first of them.
+const SEAL_AT_LATEST: Duration = Duration::from_secs(30);
+/// How often a live device looks round without being told that something grew.
+const LOOK: Duration = Duration::from_secs(1);
+/// Journal bytes that are taken in at a time while a session is open, for it waits meanwhile.
+const LIVE_BYTES: usize = 64 * 1024;
+
+/// What one sync may cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncRequest {
+    /// When to stop, whatever is left; what is durable by then stays.
+    pub deadline: Option<Duration>,
+    /// Application bytes, both directions together.
+    pub byte_budget: Option<u64>,
+    /// Another peer than the relays that are known.
+    pub target: Option<SyncTarget>,
+}
+
+/// What one sync did and cost: `cairn.sync/1`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Synced {
+    /// What the transport measured.
+    #[serde(flatten)]
+    pub report: SyncReport,
+    /// Changes that no relay had before and one has now.
+    pub changes_sent: u64,
+    /// Changes that are part of their records now and were not before.
+    pub changes_received: u64,
+    /// Records whose contents changed.
+    pub documents_changed: u64,
+}
+
+/// A relay, as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RelayRecord {
+    pub(crate) relay: DeviceKey,
+    pub(crate) addresses: Vec<String>,
+    /// When it last answered, seconds since 1970 by this device's clock.
+    pub(crate) last_contact_s: Option<i64>,
+}
+
+impl RelayRecord {
+    pub(crate) fn new(relay: DeviceKey, addresses: Vec<String>) -> Self {
+        Self {
+            relay,
+            addresses,
+            last_contact_s: None,
+        }
+    }
+}
+
+/// Whether sessions are open, and what was written meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    sessions: AtomicUsize,
+    /// First and last write that is not sealed.
+    written: Mutex<Option<(Instant, Instant)>>,
+}
+
+impl Live {
+    pub(crate) fn is_on(&self) -> bool {
+        self.sessions.load(Ordering::Acquire) > 0
+    }
+
+    pub(crate) fn wrote(&self) {
+        let now = Instant::now();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        *written = Some((written.map_or(now, |(first, _)| first), now));
+    }
+
+    /// Is it time to seal? Asking takes the answer.
+    fn due(&self) -> bool {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = written.is_some_and(|(first, last)| {
+            last.elapsed() >= QUIET || first.elapsed() >= SEAL_AT_LATEST
+        });
+        if due {
+            *written = None;
+        }
+        due
+    }
+}
+
+struct LiveSession<'a>(&'a Live);
+
+impl<'a> LiveSession<'a> {
+    fn begin(live: &'a Live) -> Self {
+        live.sessions.fetch_add(1, Ordering::AcqRel);
+        Self(live)
+    }
+}
+
+impl Drop for LiveSession<'_> {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Device {
+    /// Hands over what this device has and takes what it lacks, then ends. Tries the relays that are
+    /// known in their order. A code that waits to be used is used first.
+    pub fn sync_once(
+        &self,
+        request: &SyncRequest,
+        on_event: OnEvent<'_>,
+    ) -> Result<Synced, DeviceError> {
+        let began = Instant::now();
+        let left = || {
+            let used = began.elapsed();
+            request
+                .deadline
+                .map(|deadline| deadline.saturating_sub(used))
+        };
+        let mut dialled = None;
+        if let Some(code) = self.unused_code()? {
+            dialled = Some(self.enrol(&code, &self.sync_options(left(), None))?);
+        }
+        let mut unreachable = None;
+        for target in self.targets(request.target.as_ref())? {
+            let before = self.prepare()?;
+            let options = self.sync_options(left(), request.byte_budget);
+            let handle = self.handle();
+            let synced = self.runtime.block_on(async {
+                match dialled.take() {
+                    Some(dialled) => {
+                        let identity = &self.identity;
+                        sync_once_on(dialled, &handle, identity, &target, &options, on_event).await
+                    }
+                    None => sync_once(&handle, &self.identity, &target, &options, on_event).await,
+                }
+            });
+            let answered = !matches!(
+                synced,
+                Err(SyncError::Unreachable { .. } | SyncError::Deadline)
+            );
+            let (ingested, unsent) = self.settle(&target, answered)?;
+            match synced {
+                Ok(report) => {
+                    return Ok(Synced {
+                        report,
+                        changes_sent: before.saturating_sub(unsent),
+                        changes_received: ingested.changes_applied,
+                        documents_changed: ingested.documents_changed.len() as u64,
+                    });
+                }
+                Err(error @ (SyncError::Unreachable { .. } | SyncError::WrongKey)) => {
+                    unreachable = Some(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(unreachable.map_or(DeviceError::NotJoined, DeviceError::Sync))
+    }
+
+    /// Stays in sync with the first relay until `stop` is done. What is recorded meanwhile goes out (what
+    /// is urgent at once), what comes in is taken in, and `on_taken` hears of it.
+    pub fn keep_synced(
+        &self,
+        stop: impl Future<Output = ()> + Send,
+        on_event: OnEvent<'_>,
+        on_taken: &mut (dyn FnMut(&Ingested) + Send),
+    ) -> Result<Synced, DeviceError> {
+        let mut first = None;
+        if self.unused_code()?.is_some() {
+            first = Some(self.sync_once(&SyncRequest::default(), &mut |_| {})?);
+        }
+        let target = self.targets(None)?.into_iter().next();
+        let target = target.ok_or(DeviceError::NotJoined)?;
+        let before = self.prepare()?;
+        let live = LiveSession::begin(&self.live);
+        let handle = self.handle();
+        let options = self.sync_options(None, None);
+        let mut taken = Ingested::default();
+        let kept = self.runtime.block_on(async {
+            let kept = keep_synced(&handle, &self.identity, &target, &options, stop, on_event);
+            tokio::pin!(kept);
+            let follow = self.follow(&mut taken, on_taken);
+            tokio::pin!(follow);
+            tokio::select! {
+                kept = &mut kept => Ok(kept),
+                failed = &mut follow => Err(failed),
+            }
+        });
+        drop(live);
+        let (ingested, unsent) = self.settle(&target, true)?;
+        taken.add(ingested);
+        let mut report = kept??;
+        if let Some(first) = &first {
+            report.duration_s += first.report.duration_s;
+        }
+        Ok(Synced {
+            report,
+            changes_sent: before.saturating_sub(unsent),
+            changes_received: taken.changes_applied,
+            documents_changed: taken.documents_changed.len() as u64,
+        })
+    }
+
+    /// Takes in what comes and seals what is written, until that fails.
+    async fn follow(
+        &self,
+        taken: &mut Ingested,
+        on_taken: &mut (dyn FnMut(&Ingested) + Send),
+    ) -> DeviceError {
+        let handle = self.handle();
+        let mut pulse = handle.subscribe();
+        loop {
+            let grew = tokio::time::timeout(LOOK, pulse.changed()).await;
+            let due = self.live.due();
+            if grew.is_err() && !due {
+                continue;
+            }
+            let member = std::sync::Arc::clone(&self.member);
+            let fresh = match fresh_incarnation() {
+                Ok(fresh) => fresh,
+                Err(error) => return error,
+            };
+            let done = handle
+                .call(move |store| {
+                    let mut member = lock(&member);
+                    let taken = member.catch_up_some(store, LIVE_BYTES)?;
+                    if due {
+                        seal_and_declare(&mut member, store, None, fresh)?;
+                    }
+                    Ok::<_, MemberError>(taken)
+                })
+                .await;
+            match done {
+                Ok(Ok((part, more))) => {
+                    if part != Ingested::default() {
+                        on_taken(&part);
+                        taken.add(part);
+                    }
+                    if more {
+                        pulse.mark_changed();
+                    }
+                }
+                Ok(Err(error)) => return error.into(),
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
+    /// Seals what is not sealed and declares what waits. Answers how many changes no relay has.
+    fn prepare(&self) -> Result<u64, DeviceError> {
+        let fresh = fresh_incarnation()?;
+        self.try_with(move |member, store| {
+            seal_and_declare(member, store, None, fresh)?;
+            Ok(store.backlog().changes)
+        })
+    }
+
+    /// Takes in what came, remembers the contact. Answers what came, and how many changes no relay has.
+    fn settle(&self, target: &SyncTarget, answered: bool) -> Result<(Ingested, u64), DeviceError> {
+        let target = target.clone();
+        self.try_with(move |member, store| {
+            let ingested = member.catch_up(store)?;
+            if answered {
+                note_contact(member, store, &target)?;
+            }
+            declare(member, store)?;
+            store.sync_point()?;
+            Ok((ingested, store.backlog().changes))
+        })
+    }
+
+    fn unused_code(&self) -> Result<Option<Code>, DeviceError> {
+        let joined = self.joined()?.ok_or(DeviceError::NotJoined)?;
+        Ok(joined.code.as_deref().map(Code::parse).transpose()?)
+    }
+
+    fn targets(&self, given: Option<&SyncTarget>) -> Result<Vec<SyncTarget>, DeviceError> {
+        if let Some(given) = given {
+            return Ok(vec![given.clone()]);
+        }
+        let relays = self.try_with(|member, store| relays(member, store))?;
+        Ok(relays
+            .into_iter()
+            .map(|record| SyncTarget {
+                addresses: record.addresses,
+                relay: record.relay,
+            })
+            .collect())
+    }
+
+    pub(crate) fn sync_options(
+        &self,
+        deadline: Option<Duration>,
+        byte_budget: Option<u64>,
+    ) -> SyncOptions {
+        SyncOptions {
+            network: self.options.network.clone(),
+            deadline,
+            byte_budget,
+            bandwidth_bytes_per_second: self.options.bandwidth_bytes_per_second,
+            ..SyncOptions::default()
+        }
+    }
+}
+
+/// Seals a lane, or all, and declares what waits.
+pub(crate) fn seal_and_declare(
+    member: &mut Member,
+    store: &mut dyn Store,
+    lane: Option<Lane>,
+    fresh: Incarnation,
+) -> Result<Sealed, MemberError> {
+    let sealed = member.seal_outbox(store, lane, fresh)?;
+    if sealed.entries > 0 {
+        member.catch_up(store)?;
+    }
+    declare(member, store)?;
+    Ok(sealed)
+}
+
+fn declare(member: &Member, store: &mut dyn Store) -> Result<(), MemberError> {
+    let membership = store.membership().clone();
+    let backlog = member.backlog(store, &membership, now_s())?;
+    store.set_backlog(backlog);
+    Ok(())
+}
+
+pub(crate) fn relays(member: &Member, store: &dyn Store) -> Result<Vec<RelayRecord>, MemberError> {
+    let bytes = member.private(store, RELAYS)?;
+    Ok(bytes
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default())
+}
+
+/// Remembers a relay, before the others.
+pub(crate) fn put_relay(
+    member: &Member,
+    store: &mut dyn Store,
+    relay: RelayRecord,
+) -> Result<(), MemberError> {
+    let mut known = relays(member, store)?;
+    let last_contact_s = known
+        .iter()
+        .find(|record| record.relay == relay.relay)
+        .and_then(|record| record.last_contact_s);
+    known.retain(|record| record.relay != relay.relay);
+    let last_contact_s = relay.last_contact_s.or(last_contact_s);
+    known.insert(
+        0,
+        RelayRecord {
+            last_contact_s,
+            ..relay
+        },
+    );
+    known.truncate(RELAYS_MAX);
+    put_relays(member, store, &known)
+}
+
+fn note_contact(
+    member: &Member,
+    store: &mut dyn Store,
+    target: &SyncTarget,
+) -> Result<(), MemberError> {
+    let mut known = relays(member, store)?;
+    let Some(record) = known.iter_mut().find(|record| record.relay == target.relay) else {
+        return Ok(());
+    };
+    record.last_contact_s = Some(now_s());
+    put_relays(member, store, &known)
+}
+
+fn put_relays(
+    member: &Member,
+    store: &mut dyn Store,
+    known: &[RelayRecord],
+) -> Result<(), MemberError> {
+    let bytes =
+        serde_json::to_vec(known).map_err(|error| MemberError::Internal(error.to_string()))?;
+    member.put_private(store, RELAYS, &bytes)
+}
+
+/// What nobody listens to.
+#[must_use]
+pub fn silent() -> impl FnMut(SyncEvent) + Send {
+    |_| {}
+}
