@@ -333,6 +333,8 @@ struct Reader<'a, F> {
     lineage: Lineage,
     root: ChangeHash,
     known: BTreeMap<ChangeHash, ChangeFacts>,
+    /// Root keys of the document.
+    keys: BTreeSet<String>,
     text_edits: OnceCell<text::TextEdits>,
     skipped: skipped::Skipped,
 }
@@ -353,6 +355,7 @@ impl<'a, F: Facts> Reader<'a, F> {
             lineage,
             root,
             known,
+            keys: document.keys(ROOT).collect(),
             text_edits: OnceCell::new(),
             skipped: skipped::assertions(document, skipped),
         })
@@ -392,13 +395,7 @@ impl<'a, F: Facts> Reader<'a, F> {
         Ok(record)
     }
 
-    /// Root keys of the document, once each.
-    fn keys(&self) -> Vec<String> {
-        self.document.keys(ROOT).collect()
-    }
-
     fn known_fields(&self, kind: Option<&'static Kind>, record: &mut Record) {
-        let keys = self.keys();
         for field in kind.into_iter().flat_map(Kind::fields) {
             let reading = match field.class {
                 Class::Once => self.once_field(field, &mut record.flags),
@@ -407,7 +404,8 @@ impl<'a, F: Facts> Reader<'a, F> {
                 }
                 Class::Reg => {
                     let prefix = format!("{}/", field.name);
-                    for key in keys.iter().filter(|key| key.starts_with(&prefix)) {
+                    let parts = self.keys.range(prefix.clone()..);
+                    for key in parts.take_while(|key| key.starts_with(&prefix)) {
                         if let Some(reading) = self.reg(key, Some(&field.field_type)) {
                             record.fields.insert(key.clone(), reading);
                         }
@@ -432,7 +430,7 @@ impl<'a, F: Facts> Reader<'a, F> {
 
     /// What a newer version wrote: shown raw.
     fn unknown_fields(&self, kind: Option<&'static Kind>, record: &mut Record) {
-        for key in self.keys() {
+        for key in &self.keys {
             let (name, growing) = match key.strip_prefix('+') {
                 Some(name) => (name, true),
                 None => (key.as_str(), false),
@@ -545,7 +543,10 @@ impl<'a, F: Facts> Reader<'a, F> {
 
     /// What is asserted about a field, in the document and in skipped changes.
     fn assertions(&self, field: &str) -> Vec<layout::Stored> {
-        let mut stored = layout::assertions(self.document, field);
+        let mut stored = match self.keys.contains(&layout::growing_key(field)) {
+            true => layout::assertions(self.document, field),
+            false => Vec::new(),
+        };
         stored.extend(self.skipped.get(field).into_iter().flatten().cloned());
         stored
     }

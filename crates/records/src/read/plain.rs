@@ -60,6 +60,9 @@ impl<F: Facts> Reader<'_, F> {
 
     /// The scalars that stand under a root key, each with the change that wrote it.
     fn standing(&self, key: &str, field_type: Option<&FieldType>) -> Vec<(Value, ChangeHash)> {
+        if !self.keys.contains(key) {
+            return Vec::new();
+        }
         let values = self.document.get_all(ROOT, key).unwrap_or_default();
         values
             .into_iter()

@@ -24,6 +24,9 @@ pub(super) struct TextEdit {
 
 impl<F: Facts> Reader<'_, F> {
     pub(super) fn text(&self, name: &str) -> Option<FieldReading> {
+        if !self.keys.contains(name) {
+            return None;
+        }
         let texts = objects(self.document, name, ObjType::Text);
         if texts.is_empty() {
             return None;
