@@ -523,7 +523,9 @@ impl<'a> Run<'a> {
                 }
             }
         };
-        link.drained().await;
+        if !matches!(outcome.link, Some(LinkError::Closed(_))) {
+            link.drained().await;
+        }
         self.report.add(&link, &outcome);
         self.report.complete = outcome.ended.equal;
         Ok(attempt_of(outcome))

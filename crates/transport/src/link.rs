@@ -164,30 +164,29 @@ pub(crate) struct FrameSource {
 impl FrameSource {
     /// The bytes of whole frames, one or several; `None` at the end of the stream.
     pub(crate) async fn next_frames(&mut self) -> Result<Option<Vec<u8>>, LinkError> {
-        let mut piece = [0; PIECE_BYTES];
         loop {
             if self.whole > 0 {
                 return Ok(Some(self.take()));
             }
-            let limit = self.pace.piece_bytes();
-            let read = self.stream.read(&mut piece[..limit]);
+            let read = self.stream.read_chunk(self.pace.piece_bytes(), true);
             let read = match self.begun {
                 Some(begun) => timeout_at(begun + self.stall, read)
                     .await
                     .map_err(|_| LinkError::Stalled(self.stall))??,
                 None => read.await?,
             };
-            let Some(read) = read else {
+            let Some(chunk) = read else {
                 return if self.raw.is_empty() {
                     Ok(None)
                 } else {
                     Err(LinkError::Streams("a stream ended inside a frame"))
                 };
             };
+            let read = chunk.bytes.len();
             self.meters
                 .received
                 .fetch_add(read as u64, Ordering::Relaxed);
-            self.take_in(&piece[..read])?;
+            self.take_in(&chunk.bytes)?;
             self.pace.spend(read).await;
         }
     }
@@ -385,7 +384,8 @@ impl Link {
         );
     }
 
-    /// Gives the closing packet of a dialled connection the time to leave.
+    /// Gives the closing packet of a dialled connection the time to leave. Not needed where the peer
+    /// closed first.
     pub(crate) async fn drained(&self) {
         if let Some(endpoint) = &self.endpoint {
             // What is not gone by then, the peer's idle timeout says as well.
@@ -394,7 +394,7 @@ impl Link {
     }
 }
 
-const DRAIN: Duration = Duration::from_millis(500);
+const DRAIN: Duration = Duration::from_millis(100);
 
 fn priority(channel: Channel) -> i32 {
     match channel {

@@ -246,10 +246,7 @@ impl Device {
         target: &SyncTarget,
         options: &SyncOptions,
     ) -> Result<SyncReport, SyncError> {
-        sync_once(&self.handle, &self.identity, target, options, &mut |e| {
-            eprintln!("EV {e:?}")
-        })
-        .await
+        sync_once(&self.handle, &self.identity, target, options, &mut |_| {}).await
     }
 }
 
