@@ -115,8 +115,12 @@ impl Node {
                 })
             }
             Output::AppendAuthority(entries) => {
-                let valid = self.store.append_authority(entries).is_ok();
-                Ok(Some(Input::AuthorityAppended { valid }))
+                let valid = match self.store.append_authority(entries) {
+                    Ok(_) => Ok(true),
+                    Err(StoreError::Authority(_)) => Ok(false),
+                    Err(error) => Err(error),
+                };
+                valid.map(|valid| Some(Input::AuthorityAppended { valid }))
             }
             Output::SavePeer(record) => self.store.put_peer(peer, &record).map(|()| None),
             _ => Ok(None),

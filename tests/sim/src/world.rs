@@ -603,7 +603,11 @@ impl World {
                 .store
                 .journal(*of, from, usize::MAX)
                 .unwrap_or_default();
-            let items = items.iter().take((to - from) as usize);
+            // What the peer itself sent was skipped: its acknowledgement adds nothing to that.
+            let items = items
+                .iter()
+                .take((to - from) as usize)
+                .filter(|item| item.origins.iter().all(|origin| origin.peer != peer_key));
             promised.extend(items.map(|item| (*of, item.entry.id())));
             self.acknowledged.insert(key, (epoch, to));
         }

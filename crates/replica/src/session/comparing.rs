@@ -397,7 +397,7 @@ impl Session {
         }
         let mut ids = Vec::new();
         for number in numbers {
-            for id in holdings.ids_at(&log, number)? {
+            for id in attached_at(&log, number, holdings)? {
                 if ids.len() < limits::PROBE_IDS_MAX {
                     ids.push((number, id.short()));
                 }
@@ -556,9 +556,27 @@ impl Judgement {
     }
 }
 
+/// Is the entry held with all before it? (One above a gap says nothing of what is below.)
 fn is_held(log: &LogId, named: &Named, holdings: &dyn Holdings) -> Result<bool, HoldingsError> {
-    let ids = holdings.ids_at(log, named.0)?;
+    let ids = attached_at(log, named.0, holdings)?;
     Ok(ids.iter().any(|id| id.short() == named.1))
+}
+
+/// The ids held of a log at a number, but for those above a gap.
+fn attached_at(
+    log: &LogId,
+    number: u64,
+    holdings: &dyn Holdings,
+) -> Result<Vec<EntryId>, HoldingsError> {
+    let mut ids = holdings.ids_at(log, number)?;
+    if !ids.is_empty() {
+        let detached = holdings.detached(ScopeLane {
+            scope: log.scope,
+            lane: log.lane,
+        });
+        ids.retain(|id| detached.binary_search(id).is_err());
+    }
+    Ok(ids)
 }
 
 /// What of a log lies above what the peer was shown to have.

@@ -290,7 +290,14 @@ impl Session {
         let valid = cursor == JournalMark::default()
             || (of_now && holdings.journal_mark(of, cursor.position)? == Some(cursor));
         // Its word of today counts, also where it is less than before: its disk may be an older one.
-        self.remember_acknowledged(of, if valid { cursor } else { JournalMark::default() });
+        self.remember_acknowledged(
+            of,
+            if valid {
+                cursor
+            } else {
+                JournalMark::default()
+            },
+        );
         Ok(valid.then_some(cursor))
     }
 

@@ -62,7 +62,7 @@ impl SessionConfig {
 pub struct Faults {
     /// Acknowledges entries when they arrive, not when they are durable.
     pub acknowledge_before_durable: bool,
-    /// Saves and acknowledges a cursor over entries that were refused or never came.
+    /// Moves its cursor over a run of the peer's journal wherever that begins.
     pub cursor_ahead_of_data: bool,
     /// Leaves out of a comparison what the peer is thought to have sent.
     pub echo_in_comparison: bool,

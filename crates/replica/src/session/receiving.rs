@@ -64,6 +64,8 @@ impl Session {
         let of = ScopeLane { scope, lane };
         let known = self.lanes.get(&of);
         let follows = known.is_some_and(|it| it.provisional == from && !it.broken);
+        #[cfg(feature = "planted-bugs")]
+        let follows = follows || self.config.faults.cursor_ahead_of_data;
         self.streams_in[lane as usize].context = Some(Context::Journal {
             scope,
             position: from.position,
@@ -151,12 +153,8 @@ impl Session {
     ) -> Result<(), PeerFault> {
         self.counters.entries_refused += 1;
         self.streams_in[of.lane as usize].dealt += length;
-        #[cfg(feature = "planted-bugs")]
-        let keeps_cursor = self.config.faults.cursor_ahead_of_data;
-        #[cfg(not(feature = "planted-bugs"))]
-        let keeps_cursor = false;
         if let Some(lane) = self.lanes.get_mut(&of) {
-            lane.broken = !keeps_cursor;
+            lane.broken = true;
         }
         self.notice(Notice::Refused {
             id: entry.id(),

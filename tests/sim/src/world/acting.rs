@@ -212,10 +212,10 @@ impl World {
             return Ok(());
         }
         #[cfg(feature = "planted-bugs")]
-        if self.bugs.reuse_numbers {
-            return Ok(());
-        }
-        self.begin_new_life(place, true)
+        let reuse_numbers = self.bugs.reuse_numbers;
+        #[cfg(not(feature = "planted-bugs"))]
+        let reuse_numbers = false;
+        self.begin_new_life(place, !reuse_numbers)
     }
 
     fn begin_new_life(&mut self, place: Place, incarnation: bool) -> Result<(), Violation> {
