@@ -148,15 +148,18 @@ pub fn import_key_of(kind: &Kind, scope: &ScopeId, edits: &[Edit]) -> [u8; 32] {
     for edit in edits {
         match edit {
             Edit::Set { field, value, .. } => {
-                let text = kind
-                    .field(field)
-                    .is_some_and(|field| field.class == Class::Text);
-                if *value != Value::Null || text {
-                    content.add(field, value.clone());
+                let class = kind.field(field).map(|field| field.class);
+                if class != Some(Class::Haz) {
+                    content.forget(field, value);
                 }
+                content.add(field, value.clone());
             }
             Edit::Add { field, value } => content.add(field, value.clone()),
-            Edit::Text { field, text } => content.add(field, Value::Text(text.clone())),
+            Edit::Text { field, text } => {
+                let text = Value::Text(text.clone());
+                content.forget(field, &text);
+                content.add(field, text);
+            }
             Edit::Place { field, at } => {
                 let radius_m = crate::write::radius(None, edits);
                 content.add(field, Value::Perimeter(Perimeter::circle(*at, radius_m)));
@@ -192,6 +195,13 @@ impl<'a> Content<'a> {
                 .entry(field.to_owned())
                 .or_default()
                 .push(encode(&value));
+        }
+    }
+
+    /// A value that is written over.
+    fn forget(&mut self, field: &str, written: &Value) {
+        if *written != Value::Null {
+            self.fields.remove(field);
         }
     }
 

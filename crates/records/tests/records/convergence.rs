@@ -176,3 +176,60 @@ proptest! {
         prop_assert_eq!(cairn_records::history(&one_by_one, &programme), cairn_records::history(&forward, &programme));
     }
 }
+
+proptest! {
+    /// Bytes that passed the pre-flight may still say anything.
+    #[test]
+    fn hostile_assertions_make_nothing_safer(
+        field in prop::sample::select(vec!["perimeter", "status", "eo_categories", "direct_evidence", "void"]),
+        pattern in 0usize..4,
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        noise in proptest::collection::vec(any::<u8>(), 0..48),
+        cut in any::<bool>(),
+    ) {
+        use automerge::transaction::Transactable;
+        use automerge::{ObjType, ROOT, ReadDoc, ScalarValue};
+        use cairn_records::layout::Assertion;
+        let programme = Programme::default();
+        let root = programme.create(
+            team("T1"),
+            &[set("status=open"), add("eo_categories=uxo"), ring(0, 0, 20_000, 20_000)],
+        );
+        let first = programme.read(&root).root;
+        let small = ring(0, 0, 1_000, 1_000);
+        let Edit::Set { value: small, .. } = small else { unreachable!() };
+        let mut bytes = match pattern {
+            0 => noise,
+            1 => Assertion { decision: true, considered: vec![first], ..Assertion::of(&small) }.to_bytes(),
+            2 => Assertion { reason: Some("x".into()), ..Assertion::of(&Value::from("closed")) }.to_bytes(),
+            _ => Assertion { decision: true, withdraws: vec![(first, "0".into())], ..Assertion::default() }.to_bytes(),
+        };
+        if !bytes.is_empty() {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if cut {
+                bytes.truncate(at);
+            }
+        }
+        let mut document = root.clone().with_actor(automerge::ActorId::from([9; 16]));
+        let mut transaction = document.transaction();
+        let key = format!("+{field}");
+        let map = match transaction.get(ROOT, key.as_str()).unwrap() {
+            Some((_, map)) => map,
+            None => transaction.put_object(ROOT, key.as_str(), ObjType::Map).unwrap(),
+        };
+        transaction.put(&map, "7", ScalarValue::Bytes(bytes)).unwrap();
+        transaction.commit();
+        let facts = |_: &cairn_wire::ids::ChangeHash| team("T2");
+        let (before, after) = (
+            cairn_records::read(&root, &facts).unwrap(),
+            cairn_records::read(&document, &facts).unwrap(),
+        );
+        never_safer(&before, &after, true)?;
+        let _ = after.to_json("id", "scope").to_string();
+        let _ = after.open_questions("id");
+        let _ = cairn_records::history(&document, &facts);
+        let _ = cairn_records::summary(&after);
+    }
+}

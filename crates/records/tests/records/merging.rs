@@ -224,6 +224,20 @@ fn an_import_knows_its_records_again() {
     );
     assert_ne!(key, import_key(&first, &south).unwrap());
     assert_ne!(key, import_key_of(area(), &north, &edits[1..]));
+    let written_over = [
+        &edits[..],
+        &[
+            set("local_id=first"),
+            set("local_id=2585-III"),
+            set("local_id="),
+            text("description", "x"),
+            text("description", "by the mill"),
+        ],
+    ]
+    .concat();
+    assert_eq!(key, import_key_of(area(), &north, &written_over));
+    let twice = programme.create(team("T3"), &written_over);
+    assert_eq!(key, import_key(&twice, &north).unwrap());
     let edited = programme.edit(
         &first,
         team("T2"),
