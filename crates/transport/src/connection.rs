@@ -108,6 +108,7 @@ fn info(id: SessionId, link: &Link, direction: Direction) -> SessionInfo {
         entries_sent: 0,
         entries_received: 0,
         entries_refused: 0,
+        equals: 0,
         backlog: None,
         error: None,
     }
@@ -426,7 +427,7 @@ async fn write(
 
 impl Inlet {
     fn is_equal(&self) -> bool {
-        self.handle.registry().state(self.id) == Some(SessionState::Equal)
+        self.handle.registry().equals(self.id) > 0
     }
 
     async fn take_in(&self, channel: Channel, bytes: Vec<u8>) -> Result<(), LinkError> {

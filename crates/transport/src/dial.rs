@@ -8,7 +8,7 @@ use crate::connection::{Lanes, Outcome, RunOptions, begin, open_channels};
 use crate::endpoint::{ConnectError, Identity, NetworkOptions, connect};
 use crate::engine::{EngineError, Event, Handle};
 use crate::link::{Link, LinkError, Pipe};
-use crate::registry::{Retry, SessionId, SessionState};
+use crate::registry::{Retry, SessionId};
 use cairn_wire::DeviceKey;
 use cairn_wire::frame::CloseReason;
 use serde::Serialize;
@@ -378,7 +378,7 @@ impl<'a> Run<'a> {
                 }
             };
             failures += 1;
-            let pause = self.options.backoff.next(failures);
+            let pause = self.options.backoff.next(failures).min(ONCE_PAUSE_MAX);
             let until = Instant::now() + pause;
             if deadline.is_some_and(|at| until >= at) {
                 return Ok(self.finished(false));
@@ -491,7 +491,7 @@ impl<'a> Run<'a> {
         let mut pulse = self.handle.subscribe();
         let mut pulse_lives = true;
         let mut told = (0, 0);
-        let mut equal = false;
+        let mut equals = 0;
         let mut finish = Finish::new(deadline);
         let outcome = {
             let running = runner.run(&link, control, lanes, Vec::new());
@@ -504,11 +504,11 @@ impl<'a> Run<'a> {
                     () = finish.due() => finish.ask(self.handle, id).await,
                     changed = pulse.changed(), if pulse_lives => {
                         pulse_lives = changed.is_ok();
-                        let now_equal = self.is_equal(id);
-                        if now_equal && !equal {
+                        let now = self.handle.registry().equals(id);
+                        if now > equals {
+                            equals = now;
                             (self.on_event)(SyncEvent::Equal);
                         }
-                        equal = now_equal;
                     }
                     _ = look.tick() => {
                         let moved = (link.meters.sent(), link.meters.received());
@@ -529,13 +529,6 @@ impl<'a> Run<'a> {
         self.report.add(&link, &outcome);
         self.report.complete = outcome.ended.equal;
         Ok(attempt_of(outcome))
-    }
-
-    fn is_equal(&self, id: SessionId) -> bool {
-        self.handle
-            .sessions()
-            .iter()
-            .any(|info| info.id == id && info.state == SessionState::Equal)
     }
 
     fn finished(&mut self, complete: bool) -> SyncReport {
@@ -575,6 +568,9 @@ impl<'a> Run<'a> {
         })
     }
 }
+
+/// The longest pause while somebody waits for one sync to end.
+const ONCE_PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// Asks a session to come to its end when the time has come, and closes it when it does not.
 struct Finish {

@@ -58,6 +58,8 @@ pub struct Pulse {
     pub side_objects: u64,
     /// Rises when a peer declared its backlog, or a session began, became equal or ended.
     pub sessions: u64,
+    /// Rises when it is newly known what a peer has: a tick may show.
+    pub peers: u64,
     /// Commits of entries that came from peers.
     pub commits: u64,
 }

@@ -1,5 +1,6 @@
 //! What is known of sessions, those that run and the last ones that ran: what `cairn ops sessions` shows.
 
+use cairn_replica::session::Counters;
 use cairn_wire::DeviceKey;
 use cairn_wire::frame::{Backlog, CloseReason};
 use std::collections::{BTreeMap, VecDeque};
@@ -73,6 +74,8 @@ pub struct SessionInfo {
     pub entries_received: u64,
     /// Entries of the peer that were refused.
     pub entries_refused: u64,
+    /// How often both sides proved that they hold the same.
+    pub equals: u64,
     /// What the peer said is waiting on it.
     pub backlog: Option<Backlog>,
     /// What went wrong, if something did.
@@ -157,11 +160,12 @@ impl Registry {
             .collect()
     }
 
-    pub(crate) fn state(&self, id: SessionId) -> Option<SessionState> {
+    /// How often a running session was proven equal.
+    pub(crate) fn equals(&self, id: SessionId) -> u64 {
         self.lock()
             .running
             .get(&id)
-            .map(|running| running.info.state)
+            .map_or(0, |running| running.info.equals)
     }
 
     pub(crate) fn running_len(&self) -> usize {
@@ -200,6 +204,15 @@ impl Registry {
             .iter()
             .map(|(peer, retry)| (*peer, retry.clone()))
             .collect()
+    }
+}
+
+impl SessionInfo {
+    pub(crate) fn count(&mut self, counters: &Counters) {
+        self.round_trips = counters.round_trips;
+        self.entries_sent = counters.entries_sent;
+        self.entries_received = counters.entries_new;
+        self.entries_refused = counters.entries_refused;
     }
 }
 

@@ -307,6 +307,10 @@ impl Engine {
         {
             self.carry_out(id, output, round);
         }
+        if let Some(running) = self.sessions.get(&id) {
+            let counters = running.session.counters();
+            self.registry.update(id, |info| info.count(&counters));
+        }
     }
 
     fn carry_out(&mut self, id: SessionId, output: Output, round: &mut Round) {
@@ -319,7 +323,9 @@ impl Engine {
             Output::AppendAuthority(entries) => round.authority.push((id, entries)),
             Output::SavePeer(record) => {
                 let saved = self.store.put_peer(&running.peer, &record);
-                self.watch_store(saved);
+                if self.watch_store(saved).is_some() {
+                    self.pulse.send_modify(|pulse| pulse.peers += 1);
+                }
             }
             Output::PutGrants(grants) => self.put_grants(id, &grants, round),
             Output::PutReceipts(receipts) => self.put_receipts(id, &receipts, round),
@@ -330,8 +336,10 @@ impl Engine {
             }
             Output::Equal => {
                 running.equal = true;
-                self.registry
-                    .update(id, |info| info.state = SessionState::Equal);
+                self.registry.update(id, |info| {
+                    info.state = SessionState::Equal;
+                    info.equals += 1;
+                });
                 self.pulse.send_modify(|pulse| pulse.sessions += 1);
             }
             Output::Notice(notice) => running.notice(&notice),
@@ -529,12 +537,7 @@ impl Engine {
             Some(error) => tracing::info!(?reason, error, "ends"),
             None => tracing::info!(?reason, "ends"),
         });
-        self.registry.update(id, |info| {
-            info.round_trips = counters.round_trips;
-            info.entries_sent = counters.entries_sent;
-            info.entries_received = counters.entries_new;
-            info.entries_refused = counters.entries_refused;
-        });
+        self.registry.update(id, |info| info.count(&counters));
         let state = reason.map_or(SessionState::Lost, SessionState::Ended);
         self.registry.end(id, state, error.clone());
         self.pulse.send_modify(|pulse| pulse.sessions += 1);

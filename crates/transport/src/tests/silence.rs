@@ -5,11 +5,13 @@ use cairn_wire::limits;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 
 /// Passes datagrams between one client at a time and a relay, unless it is told to swallow them.
 struct Proxy {
     address: SocketAddr,
     silent: Arc<AtomicBool>,
+    relay: watch::Sender<SocketAddr>,
 }
 
 impl Proxy {
@@ -18,9 +20,9 @@ impl Proxy {
         let address = front.local_addr().unwrap();
         let silent = Arc::new(AtomicBool::new(false));
         let swallow = Arc::clone(&silent);
+        let (relay, to) = watch::channel(relay);
         tokio::spawn(async move {
             let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-            back.connect(relay).await.unwrap();
             let (mut from_client, mut from_relay) = ([0; 2048], [0; 2048]);
             let mut client = None;
             loop {
@@ -30,9 +32,10 @@ impl Proxy {
                         if swallow.load(Ordering::Relaxed) {
                             continue;
                         }
-                        back.send(&from_client[..length]).await
+                        let relay = *to.borrow();
+                        back.send_to(&from_client[..length], relay).await
                     }
-                    Ok(length) = back.recv(&mut from_relay) => {
+                    Ok((length, _)) = back.recv_from(&mut from_relay) => {
                         let Some(client) = client else { continue };
                         if swallow.load(Ordering::Relaxed) {
                             continue;
@@ -44,7 +47,11 @@ impl Proxy {
                 drop(passed);
             }
         });
-        Self { address, silent }
+        Self {
+            address,
+            silent,
+            relay,
+        }
     }
 }
 
@@ -163,4 +170,49 @@ async fn a_sync_that_is_killed_in_the_middle_goes_on_without_doubles() {
     assert_eq!(held(&relay.handle).await, held(&device.handle).await);
     // The engine has let go of the sessions whose tasks were dropped.
     assert!(device.handle.sessions().is_empty());
+}
+
+#[tokio::test]
+async fn a_relay_that_was_killed_and_is_back_tells_old_connections_at_once() {
+    let mut programme = Programme::new();
+    let relay_secret = secret(100);
+    programme.member(&relay_secret, Role::Relay);
+    programme.member(&secret(101), Role::Device);
+    // Nobody's patience with silence ends before the test's.
+    let network = NetworkOptions {
+        idle: Duration::from_secs(3600),
+        ..network()
+    };
+    let handle = programme.replica(&relay_secret);
+    let start = || {
+        let options = AcceptOptions::default();
+        Relay::start_on(&relay_secret, handle.clone(), options, network.clone(), 0)
+    };
+    let (before, after) = (start(), start());
+    let proxy = Proxy::start(before.acceptor.local_addr()).await;
+    let device = Device::new(&programme, secret(101));
+    programme
+        .write(&device.handle, &device.secret, 60, 8000)
+        .await;
+    let target = SyncTarget {
+        addresses: vec![proxy.address.to_string()],
+        relay: relay_secret.device(),
+    };
+    let options = SyncOptions {
+        network,
+        bandwidth_bytes_per_second: Some(300_000),
+        ..patient()
+    };
+    let mut pulse = handle.subscribe();
+    let (report, ()) = tokio::join!(device.sync_to(&target, &options), async {
+        while count(&handle).await < 20 {
+            pulse.changed().await.unwrap();
+        }
+        // As if the first relay had been killed: what knows nothing of the connection answers.
+        proxy.relay.send(after.acceptor.local_addr()).unwrap();
+    });
+    let report = report.unwrap();
+    assert!(report.complete);
+    assert_eq!(report.connections, 2);
+    assert_eq!(held(&handle).await, held(&device.handle).await);
 }

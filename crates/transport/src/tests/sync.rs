@@ -172,6 +172,39 @@ async fn a_live_session_streams_both_ways_and_survives_the_relay() {
     assert_eq!(held(&back.handle).await, held(&two.handle).await);
 }
 
+#[tokio::test]
+async fn who_watches_is_told_each_time_that_all_is_equal() {
+    let (programme, relay, devices) = world(1);
+    let device = &devices[0];
+    let (told, mut equals) = tokio::sync::mpsc::unbounded_channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let keeping = async {
+        let mut on_event = |event| {
+            if matches!(event, SyncEvent::Equal) {
+                // The test has seen enough.
+                let _ = told.send(());
+            }
+        };
+        let stopped = async { stopped.await.unwrap() };
+        let (target, options) = (relay.target(), patient());
+        let (handle, identity) = (&device.handle, &device.identity);
+        keep_synced(handle, identity, &target, &options, stopped, &mut on_event).await
+    };
+    let writing = async {
+        equals.recv().await.unwrap();
+        let before = device.handle.subscribe().borrow().peers;
+        programme
+            .write(&device.handle, &device.secret, 1, 100)
+            .await;
+        equals.recv().await.unwrap();
+        assert_eq!(count(&relay.handle).await, 1);
+        assert!(device.handle.subscribe().borrow().peers > before);
+        stop.send(()).unwrap();
+    };
+    let (kept, ()) = tokio::join!(keeping, writing);
+    assert_eq!(kept.unwrap().entries_sent, 1);
+}
+
 /// Waits until a replica holds so many entries.
 async fn until(handle: &Handle, entries: u64) {
     let mut pulse = handle.subscribe();
