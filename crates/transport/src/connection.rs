@@ -153,23 +153,14 @@ impl Runner {
         let (urgent_slot, urgent_pipe) = oneshot::channel();
         let (records_slot, records_pipe) = oneshot::channel();
         let channels = async {
-            let first = async {
-                if first.is_empty() {
-                    Ok(())
-                } else {
-                    inlet.take_in(Channel::Control, first).await
-                }
-            };
             let control = async {
-                first.await?;
-                carry(
-                    Channel::Control,
-                    control,
-                    control_queue,
-                    &inlet,
-                    Some(link.options.handshake),
-                )
-                .await
+                let mut first_within = Some(link.options.handshake);
+                if !first.is_empty() {
+                    first_within = None;
+                    inlet.take_in(Channel::Control, first).await;
+                }
+                let channel = Channel::Control;
+                carry(channel, control, control_queue, &inlet, first_within).await
             };
             let urgent = carry_when_open(Lane::Urgent, urgent_pipe, urgent_queue, &inlet);
             let records = carry_when_open(Lane::Records, records_pipe, records_queue, &inlet);
@@ -407,7 +398,7 @@ async fn read(
         let Some(bytes) = frames else {
             return Ok(());
         };
-        inlet.take_in(channel, bytes).await?;
+        inlet.take_in(channel, bytes).await;
     }
 }
 
@@ -430,7 +421,7 @@ impl Inlet {
         self.handle.registry().equals(self.id) > 0
     }
 
-    async fn take_in(&self, channel: Channel, bytes: Vec<u8>) -> Result<(), LinkError> {
+    async fn take_in(&self, channel: Channel, bytes: Vec<u8>) {
         let event = Event::Bytes {
             session: self.id,
             channel,
@@ -438,6 +429,5 @@ impl Inlet {
         };
         // An engine that is gone says so through `ended`.
         let _ = self.handle.send(event).await;
-        Ok(())
     }
 }

@@ -105,6 +105,22 @@ fn impatient_relay() -> (Programme, Relay, Device) {
 }
 
 #[tokio::test]
+async fn the_limit_of_the_first_frame_is_none_for_those_that_follow() {
+    let (programme, relay, device) = impatient_relay();
+    programme
+        .write(&device.handle, &device.secret, 10, 8000)
+        .await;
+    // At this rate it takes four times as long.
+    let slow = SyncOptions {
+        bandwidth_bytes_per_second: Some(100_000),
+        ..patient()
+    };
+    let report = device.sync_with(&relay, &slow).await.unwrap();
+    assert!(report.complete);
+    assert_eq!(report.connections, 1);
+}
+
+#[tokio::test]
 async fn a_peer_without_a_first_frame_is_closed_soon() {
     let (_programme, relay, device) = impatient_relay();
     let mut dialled = dial(&device.identity, &relay.target(), &patient())
