@@ -7,7 +7,6 @@ use cairn_keys::Standing;
 use cairn_member::places::Place;
 use cairn_member::read::AsOf;
 use cairn_member::{Line, OpenRecord};
-use cairn_records::HistoryEntry;
 use cairn_replica::HoldingsError;
 use cairn_wire::frame::ScopeLane;
 use cairn_wire::ids::{DeviceKey, ScopeId};
@@ -120,10 +119,14 @@ impl Centre {
             .show(&*self.tables, &self.membership, name, as_of)?)
     }
 
-    /// Every change of a record.
-    pub fn history(&self, name: &str) -> Result<Vec<HistoryEntry>, CentreError> {
+    /// Every change of a record, as `cairn show --history` gives them.
+    pub fn history(&self, name: &str) -> Result<Vec<Json>, CentreError> {
+        let record = self.document(name, None)?.record;
         let history = self.member.history(&*self.tables, &self.membership, name)?;
-        Ok(history.into_iter().map(|(entry, _)| entry).collect())
+        let entries = history.into_iter();
+        Ok(entries
+            .map(|(entry, _)| entry.to_json(record.definition()))
+            .collect())
     }
 
     /// The fields of records that are in conflict or hold a proposal, as `cairn conflicts` gives them.
@@ -197,7 +200,9 @@ impl Centre {
         for scope in scopes {
             for held in self.member.held(&*self.tables, &scope)? {
                 let (state, why) = match &held.state {
-                    HeldState::Waiting(waits) => ("waiting", format!("{waits:?}")),
+                    HeldState::Waiting(change) => {
+                        ("waiting", format!("it waits for change {change}"))
+                    }
                     HeldState::Quarantined(rule) => ("quarantined", rule.to_string()),
                     HeldState::Stuck => ("stuck", "it fails in company of others".to_owned()),
                 };

@@ -1,0 +1,496 @@
+//! Running a relay: store, sessions, authority, centre and the socket of ops, until it is told to stop.
+
+use crate::authority::{Authority, AuthorityParts, Clock, random};
+use crate::centre_thread::{CentreHandle, CentreThread};
+use crate::config::Config;
+use crate::contacts::{self, Contacts};
+use crate::error::RelayError;
+use crate::folder::{self, Folder};
+use crate::key_file::{self, Kind};
+use crate::ops::server::OpsServer;
+use crate::time;
+use cairn_centre::CentreOptions;
+use cairn_keys::{AuthoritySecret, DeviceSecret};
+use cairn_member::TableKey;
+use cairn_store::{Fresh, OpenOptions, OpenReport, SegmentStore, Store, StoreError};
+use cairn_transport::engine::{self, EngineOptions};
+use cairn_transport::{AcceptOptions, Acceptor, Handle, Identity, Listener, NetworkOptions, Pulse};
+use cairn_wire::DeviceKey;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long a daemon that was told to stop may take.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// How often contacts are saved at most, and the engine is looked after at least.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Memory for the cache of the centre's index, where the centre runs.
+const CENTRE_CACHE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How a relay runs.
+#[derive(Clone)]
+pub struct RunOptions {
+    /// Slows every connection down in both directions, for tests and demonstrations.
+    pub throttle_bytes_per_second: Option<u64>,
+    /// Patience of the network.
+    pub network: NetworkOptions,
+    /// The authority's clock: for the expiry of codes and the audit file.
+    pub clock: Clock,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            throttle_bytes_per_second: None,
+            network: NetworkOptions::default(),
+            clock: Arc::new(time::now_s),
+        }
+    }
+}
+
+/// Runs the relay in `dir` until SIGTERM or SIGINT; SIGHUP reads the configuration again. `words` gets
+/// sentences for standard error, the first of them once devices can connect.
+pub fn run(dir: &Path, options: RunOptions, words: &mut dyn FnMut(&str)) -> Result<(), RelayError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(RelayError::system("starting threads in", dir))?;
+    let done = runtime.block_on(run_until_told(dir, options, words));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+async fn run_until_told(
+    dir: &Path,
+    options: RunOptions,
+    words: &mut dyn FnMut(&str),
+) -> Result<(), RelayError> {
+    let signals = |kind| signal(kind).map_err(RelayError::system("listening for signals in", dir));
+    let mut terminate = signals(SignalKind::terminate())?;
+    let mut interrupt = signals(SignalKind::interrupt())?;
+    let mut hangup = signals(SignalKind::hangup())?;
+    let relay = Relay::start(dir, options).await?;
+    for found in relay.found() {
+        words(found);
+    }
+    words(&format!("listening on {}", relay.address()));
+    let failed = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            _ = hangup.recv() => words(&relay.reload_in_words()),
+            failure = relay.failed() => break Some(failure),
+        }
+    };
+    words("stopping: peers are told when to come back");
+    if tokio::time::timeout(STOP_WITHIN, relay.stop())
+        .await
+        .is_err()
+    {
+        words("some connections did not end in time");
+    }
+    match failed {
+        Some(failure) => Err(RelayError::Engine(
+            cairn_transport::EngineError::StoreFailed(failure),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A relay that runs.
+pub struct Relay {
+    shared: Arc<Shared>,
+    acceptor: Acceptor,
+    ops: OpsServer,
+    centre: Option<CentreThread>,
+    watcher: JoinHandle<()>,
+    failure: watch::Receiver<Option<String>>,
+    found: Vec<String>,
+}
+
+/// What the parts of a running relay have in common.
+pub(crate) struct Shared {
+    pub(crate) folder: Folder,
+    pub(crate) engine: Handle,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) centre: Option<CentreHandle>,
+    /// Why there is no centre although there should be one.
+    pub(crate) centre_failure: Option<String>,
+    pub(crate) relay: DeviceKey,
+    pub(crate) address: SocketAddr,
+    pub(crate) started_s: u64,
+    config: RwLock<Config>,
+    contacts: Mutex<Contacts>,
+}
+
+impl Relay {
+    /// Opens everything and begins to accept. Needs a tokio runtime.
+    pub async fn start(dir: &Path, options: RunOptions) -> Result<Self, RelayError> {
+        let folder = Folder::new(dir);
+        if !folder.is_relay() {
+            return Err(RelayError::NoRelay(dir.to_owned()));
+        }
+        let config = Config::load(dir)?;
+        let secrets = Secrets::read(&folder)?;
+        let (store, report) = open_store(&folder, &config, &secrets.relay)?;
+        let mut found = in_words("the store", &report);
+        let programme = store.programme();
+        let authority = Arc::new(Authority::open(
+            secrets.authority(&folder, &options),
+            &*store,
+        )?);
+        let engine_options = EngineOptions {
+            read_receipt: Some(Arc::new(cairn_member::receipt::read_receipt)),
+        };
+        let engine = engine::start(store, engine_options)?;
+        let listener = Listener::bind(
+            &Identity::new(&secrets.relay)?,
+            config.listen,
+            options.network.clone(),
+        )?;
+        let accept = AcceptOptions {
+            enroller: Some(authority.clone()),
+            sessions_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
+            bandwidth_bytes_per_second: options.throttle_bytes_per_second,
+        };
+        let system = |doing| RelayError::system(doing, dir);
+        let acceptor =
+            Acceptor::spawn(listener, engine.clone(), accept).map_err(system("accepting in"))?;
+        let (centre, centre_failure) = match config.centre {
+            false => (None, None),
+            true => {
+                let options = secrets.centre_options(&folder, programme)?;
+                match CentreThread::start(options, engine.clone()).await {
+                    Ok((centre, report)) => {
+                        found.extend(in_words("the centre's store", &report));
+                        (Some(centre), None)
+                    }
+                    Err(error) => {
+                        // Devices must be able to hand in all the same.
+                        tracing::error!(%error, "the centre does not start");
+                        found.push(format!(
+                            "THE CENTRE DOES NOT START: {error}. {}",
+                            error.hint()
+                        ));
+                        (None, Some(error.to_string()))
+                    }
+                }
+            }
+        };
+        let shared = Arc::new(Shared {
+            engine,
+            authority,
+            centre: centre.as_ref().map(|centre| centre.handle.clone()),
+            centre_failure,
+            relay: secrets.relay.device(),
+            address: acceptor.local_addr(),
+            started_s: time::now_s(),
+            config: RwLock::new(config),
+            contacts: Mutex::new(Contacts::open(folder.contacts())),
+            folder,
+        });
+        let ops = OpsServer::start(Arc::clone(&shared)).map_err(system("making the socket in"))?;
+        let address = format!("{}\n", shared.address);
+        folder::write_whole(&shared.folder.address(), address.as_bytes())
+            .map_err(system("writing the address into"))?;
+        let (failing, failure) = watch::channel(None);
+        let watcher = tokio::spawn(watch_engine(Arc::clone(&shared), failing));
+        Ok(Self {
+            shared,
+            acceptor,
+            ops,
+            centre,
+            watcher,
+            failure,
+            found,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// The engine, for tests and for whoever embeds a relay.
+    #[must_use]
+    pub fn engine(&self) -> &Handle {
+        &self.shared.engine
+    }
+
+    /// What opening found that a person should know, a sentence each.
+    #[must_use]
+    pub fn found(&self) -> &[String] {
+        &self.found
+    }
+
+    /// Reads the configuration again; a bad file leaves the old one in force.
+    #[must_use]
+    pub fn reload_in_words(&self) -> String {
+        match self.shared.reload() {
+            Ok(changes) if changes.is_empty() => "relay.toml says what is in force".to_owned(),
+            Ok(changes) => changes
+                .iter()
+                .map(Change::in_words)
+                .collect::<Vec<_>>()
+                .join("; "),
+            Err(error) => format!("relay.toml was not taken over: {error}"),
+        }
+    }
+
+    /// Waits until the store fails.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        let failed = failure.wait_for(Option::is_some).await;
+        failed
+            .ok()
+            .and_then(|failure| failure.clone())
+            .unwrap_or_else(|| "the watcher ended".to_owned())
+    }
+
+    /// Stops accepting, tells peers when to come back, flushes and closes.
+    pub async fn stop(self) {
+        self.acceptor.stop_accepting();
+        self.ops.stop().await;
+        self.watcher.abort();
+        if let Some(centre) = self.centre {
+            centre.stop().await;
+        }
+        self.shared.take_contacts();
+        if let Some((path, bytes)) = self.shared.contacts().unsaved() {
+            contacts::save(&path, &bytes);
+        }
+        if let Err(error) = self.shared.engine.stop().await {
+            tracing::error!(%error, "the store did not close cleanly");
+        }
+        self.acceptor.finish().await;
+        // It tells scripts where a running relay is, and nothing is lost if it stays.
+        let _ = std::fs::remove_file(self.shared.folder.address());
+    }
+}
+
+/// A setting that a reload changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) key: &'static str,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    /// In force now; otherwise from the next start on.
+    pub(crate) now: bool,
+}
+
+impl Change {
+    fn in_words(&self) -> String {
+        let Self { key, from, to, now } = self;
+        let when = if *now { "" } else { ", from the next start on" };
+        format!("{key}: {from} is {to} now{when}")
+    }
+}
+
+impl Shared {
+    pub(crate) fn config(&self) -> Config {
+        let config = self.config.read();
+        config.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where devices reach this relay, for joining codes.
+    pub(crate) fn public_address(&self) -> String {
+        let public = self.config().public;
+        match public.rsplit_once(':') {
+            Some((host, "0")) => format!("{host}:{}", self.address.port()),
+            _ => public,
+        }
+    }
+
+    /// Validates the file, swaps what can be swapped while running, and says what changed.
+    pub(crate) fn reload(&self) -> Result<Vec<Change>, crate::ConfigError> {
+        let new = Config::load(self.folder.path())?;
+        let mut held = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let changes = changes(&held, &new);
+        held.public = new.public;
+        Ok(changes)
+    }
+
+    pub(crate) fn contacts(&self) -> MutexGuard<'_, Contacts> {
+        // A contact is replaced field by field; a panic in between spoils a time, nothing more.
+        self.contacts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in how sessions stand at this moment.
+    pub(crate) fn take_contacts(&self) {
+        let (running, ended) = (self.engine.sessions(), self.engine.history());
+        self.contacts().take(&running, &ended, time::now_s());
+    }
+}
+
+fn changes(old: &Config, new: &Config) -> Vec<Change> {
+    let change =
+        |key, from: String, to: String, now| (from != to).then_some(Change { key, from, to, now });
+    [
+        change("public", old.public.clone(), new.public.clone(), true),
+        change(
+            "listen",
+            old.listen.to_string(),
+            new.listen.to_string(),
+            false,
+        ),
+        change(
+            "centre",
+            old.centre.to_string(),
+            new.centre.to_string(),
+            false,
+        ),
+        change(
+            "connections_max",
+            old.connections_max.to_string(),
+            new.connections_max.to_string(),
+            false,
+        ),
+        change(
+            "cache_bytes",
+            old.cache_bytes.to_string(),
+            new.cache_bytes.to_string(),
+            false,
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+struct Secrets {
+    relay: DeviceSecret,
+    centre: DeviceSecret,
+    table_key: TableKey,
+    authority: AuthoritySecret,
+}
+
+impl Secrets {
+    fn read(folder: &Folder) -> Result<Self, RelayError> {
+        let relay = key_file::read::<64>(&folder.relay_key(), Kind::Relay)?;
+        let authority = key_file::read::<32>(&folder.authority_key(), Kind::Authority)?;
+        let centre = key_file::read::<96>(&folder.centre_key(), Kind::Centre)?;
+        let mut device = zeroize::Zeroizing::new([0; 64]);
+        let mut table_key = zeroize::Zeroizing::new([0; 32]);
+        device.copy_from_slice(&centre[..64]);
+        table_key.copy_from_slice(&centre[64..]);
+        Ok(Self {
+            relay: DeviceSecret::from_bytes(&relay),
+            centre: DeviceSecret::from_bytes(&device),
+            table_key: TableKey::from_bytes(&table_key),
+            authority: AuthoritySecret::from_bytes(&authority),
+        })
+    }
+
+    fn authority(&self, folder: &Folder, options: &RunOptions) -> AuthorityParts {
+        AuthorityParts {
+            secret: self.authority.clone(),
+            centre: self.centre.clone(),
+            relay: self.relay.device(),
+            codes: folder.codes(),
+            audit: folder.audit(),
+            clock: Arc::clone(&options.clock),
+        }
+    }
+
+    fn centre_options(
+        self: &Secrets,
+        folder: &Folder,
+        programme: cairn_wire::ProgrammeId,
+    ) -> Result<CentreOptions, RelayError> {
+        Ok(CentreOptions {
+            folder: folder.centre_data(),
+            secret: self.centre.clone(),
+            table_key: self.table_key.clone(),
+            programme,
+            cache_bytes: CENTRE_CACHE_BYTES,
+            fresh: Fresh(random()?),
+        })
+    }
+}
+
+fn open_store(
+    folder: &Folder,
+    config: &Config,
+    secret: &DeviceSecret,
+) -> Result<(Box<dyn Store>, OpenReport), RelayError> {
+    let mut options = OpenOptions::new(secret.device(), Fresh(random()?));
+    options.create = false;
+    options.cache_bytes = config.cache_bytes;
+    match SegmentStore::open(&folder.data(), &options) {
+        Ok((store, report)) => Ok((Box::new(store), report)),
+        Err(StoreError::Locked) => Err(RelayError::Running(folder.path().to_owned())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What opening a store found, in sentences.
+fn in_words(which: &str, report: &OpenReport) -> Vec<String> {
+    let mut words = Vec::new();
+    if let (Some(why), false) = (&report.rebuilt, report.created) {
+        words.push(format!(
+            "{which}: the index was rebuilt from the segments ({why:?})"
+        ));
+    }
+    if report.lost_frames > 0 {
+        words.push(format!(
+            "{which}: {} FRAMES ARE MISSING; peers that have them give them back",
+            report.lost_frames
+        ));
+    }
+    if !report.bad_stretches.is_empty() {
+        words.push(format!(
+            "{which}: {} unreadable stretches were skipped; a torn end after a power cut is one",
+            report.bad_stretches.len()
+        ));
+    }
+    words
+}
+
+/// Wakes the centre when something grew, keeps contacts, and says when the store has failed.
+async fn watch_engine(shared: Arc<Shared>, failing: watch::Sender<Option<String>>) {
+    let mut pulses = shared.engine.subscribe();
+    let mut seen: Option<Pulse> = None;
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let gone = tokio::select! {
+            changed = pulses.changed() => changed.is_err(),
+            _ = look.tick() => {
+                save_contacts(&shared).await;
+                false
+            }
+        };
+        let failure = shared.engine.failure();
+        if failure.is_some() || gone {
+            let failure = failure.unwrap_or_else(|| "the engine stopped".to_owned());
+            failing.send_replace(Some(failure));
+            return;
+        }
+        let pulse = *pulses.borrow_and_update();
+        if seen.is_none_or(|seen| seen.sessions != pulse.sessions) {
+            shared.take_contacts();
+        }
+        let grew = seen.is_none_or(|seen| {
+            (seen.journals, seen.authority, seen.side_objects)
+                != (pulse.journals, pulse.authority, pulse.side_objects)
+        });
+        if let (true, Some(centre)) = (grew, &shared.centre) {
+            centre.grown();
+        }
+        seen = Some(pulse);
+    }
+}
+
+async fn save_contacts(shared: &Shared) {
+    let unsaved = shared.contacts().unsaved();
+    if let Some((path, bytes)) = unsaved {
+        // Its own failure is logged; a panic there would only lose a time.
+        let _ = tokio::task::spawn_blocking(move || contacts::save(&path, &bytes)).await;
+    }
+}

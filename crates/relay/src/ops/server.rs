@@ -1,0 +1,187 @@
+//! The socket on which ops ask.
+
+use super::{OpsError, OpsRequest, REQUEST_BYTES_MAX, devices, records, status};
+use crate::daemon::Shared;
+use crate::folder::SocketPath;
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+/// Requests that are worked on at a time.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a connection may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct OpsServer {
+    path: PathBuf,
+    accepting: JoinHandle<()>,
+}
+
+impl OpsServer {
+    /// Listens. The folder's store is open, so no other daemon is here and an old socket is stale.
+    pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<Self> {
+        let path = shared.folder.socket();
+        let socket = SocketPath::of(&shared.folder)?;
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let listener = UnixListener::bind(socket.path())?;
+        // Until here the folder's own mode keeps others out.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let accepting = tokio::spawn(accept(listener, shared));
+        Ok(Self { path, accepting })
+    }
+
+    pub(crate) async fn stop(self) {
+        self.accepting.abort();
+        // It was aborted, or had ended.
+        let _ = self.accepting.await;
+        // A socket that stays is removed at the next start.
+        let _ = std::fs::remove_file(self.path);
+    }
+}
+
+async fn accept(listener: UnixListener, shared: Arc<Shared>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    if let Err(error) = serve(stream, &shared).await {
+                        tracing::debug!(%error, "a connection of ops broke");
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the socket of ops does not accept");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: UnixStream, shared: &Shared) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut read).take(REQUEST_BYTES_MAX);
+        let reading = limited.read_until(b'\n', &mut line);
+        match tokio::time::timeout(SILENCE, reading).await {
+            Ok(read) => read?,
+            Err(_) => return Ok(()),
+        };
+        if line.is_empty() {
+            return Ok(());
+        }
+        let whole = line.last() == Some(&b'\n');
+        let answered = match whole {
+            true => answer_line(shared, &line).await,
+            false => Err(usage("the request is too long, or has no end")),
+        };
+        let answer = answered.unwrap_or_else(|error| error.to_json());
+        let mut text = answer.to_string();
+        text.push('\n');
+        write.write_all(text.as_bytes()).await?;
+        if !whole {
+            return Ok(());
+        }
+    }
+}
+
+fn usage(message: &str) -> OpsError {
+    OpsError::new("usage", message, "See: cairn ops help").exits(2)
+}
+
+async fn answer_line(shared: &Shared, line: &[u8]) -> Result<Value, OpsError> {
+    let request: OpsRequest =
+        serde_json::from_slice(line).map_err(|error| usage(&error.to_string()))?;
+    answer(shared, request).await
+}
+
+/// Does what is asked.
+async fn answer(shared: &Shared, request: OpsRequest) -> Result<Value, OpsError> {
+    match request {
+        OpsRequest::Status { stale_s } => status::status(shared, stale_s).await,
+        OpsRequest::Devices {} => devices::devices(shared).await,
+        OpsRequest::Device { device } => devices::device(shared, device).await,
+        OpsRequest::Revoke {
+            device,
+            reason,
+            dry_run,
+        } => devices::revoke(shared, device, reason, dry_run).await,
+        OpsRequest::EnrolNew {
+            name,
+            role,
+            scopes,
+            uses,
+            valid_s,
+        } => devices::enrol_new(shared, name, &role, &scopes, uses, valid_s).await,
+        OpsRequest::Scopes {} => devices::scopes(shared).await,
+        OpsRequest::ScopeCreate { name } => devices::scope_create(shared, name).await,
+        OpsRequest::ScopeGrant {
+            scope,
+            device,
+            access,
+        } => devices::scope_grant(shared, scope, device, &access).await,
+        OpsRequest::Sessions { device } => devices::sessions(shared, device).await,
+        OpsRequest::Docs { scope, limit } => records::docs(shared, scope, limit).await,
+        OpsRequest::Doc {
+            id,
+            history,
+            entries,
+            who_has,
+        } => records::doc(shared, id, history, entries, who_has).await,
+        OpsRequest::Conflicts {} => records::conflicts(shared).await,
+        OpsRequest::Logs { scope, device } => status::logs(shared, scope, device).await,
+        OpsRequest::Verify { deep } => records::verify(shared, deep).await,
+        OpsRequest::Reload {} => reload(shared),
+        OpsRequest::ConfigShow {} => Ok(config_show(shared)),
+    }
+}
+
+fn reload(shared: &Shared) -> Result<Value, OpsError> {
+    let changes = shared.reload().map_err(|error| {
+        let hint = "Mend relay.toml; what was in force is in force still.";
+        OpsError::new("config", error.to_string(), hint)
+    })?;
+    let changes: Vec<_> = changes
+        .iter()
+        .map(|change| {
+            json!({
+                "key": change.key,
+                "from": change.from,
+                "to": change.to,
+                "in_force": change.now,
+            })
+        })
+        .collect();
+    Ok(json!({ "schema": "cairn.ops.reload/1", "changes": changes }))
+}
+
+fn config_show(shared: &Shared) -> Value {
+    let config = shared.config();
+    json!({
+        "schema": "cairn.ops.config/1",
+        "file": shared.folder.config().display().to_string(),
+        "listen": config.listen.to_string(),
+        "listening_on": shared.address.to_string(),
+        "public": shared.public_address(),
+        "centre": config.centre,
+        "connections_max": config.connections_max,
+        "cache_bytes": config.cache_bytes,
+    })
+}

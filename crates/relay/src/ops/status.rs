@@ -1,0 +1,302 @@
+//! The first thing ops look at: a line of health, what to act on, and how each device stands.
+
+use super::OpsError;
+use super::devices::{DeviceFacts, all_facts, in_json};
+use crate::authority::{Authority, AuthorityFault, device_tag};
+use crate::daemon::Shared;
+use crate::time::{now_s, utc};
+use cairn_keys::{Role, Standing};
+use cairn_store::Store;
+use cairn_wire::frame::ScopeLane;
+use cairn_wire::ids::{LogId, ScopeId};
+use cairn_wire::{DeviceKey, Lane};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What the store says, at one moment.
+struct StoreFacts {
+    devices: Vec<DeviceFacts>,
+    heights: BTreeMap<LogId, u64>,
+    forks: Vec<(LogId, String, String)>,
+    authority_forks: usize,
+    authority_height: u64,
+    entries: u64,
+    detached: usize,
+}
+
+pub(super) async fn status(shared: &Shared, stale_s: u64) -> Result<Value, OpsError> {
+    let facts = shared.with_store(store_facts).await??;
+    let counts = shared.counts().await.ok().flatten();
+    let opened = opened(shared).await;
+    let mut devices = in_json(shared, &facts.devices);
+    let now_s = now_s();
+    let mut silent = Vec::new();
+    for (object, device) in devices.iter_mut().zip(&facts.devices) {
+        let contact = shared.contacts().get(&device.device).cloned();
+        let heard_s = contact.as_ref().and_then(|contact| contact.last_sync_s);
+        let stale = heard_s.is_none_or(|heard_s| now_s.saturating_sub(heard_s) >= stale_s);
+        let Some(object) = object.as_object_mut() else {
+            continue;
+        };
+        object.insert("stale".into(), json!(stale));
+        let unseen = opened
+            .as_ref()
+            .map(|opened| unseen(&facts.heights, opened, &device.device));
+        object.insert("unseen_entries".into(), json!(unseen));
+        if stale {
+            silent.push((device.name.clone(), heard_s));
+        }
+    }
+    let act_now = act_now(shared, &facts, counts.as_ref(), &silent, now_s);
+    let failure = failure(shared);
+    let healthy = failure.is_none() && facts.authority_forks == 0;
+    let line = line(&failure, facts.authority_forks, &devices, &act_now);
+    Ok(json!({
+        "schema": "cairn.ops.status/1",
+        "healthy": healthy,
+        "health": line,
+        "act_now": act_now,
+        "documents": counts.as_ref().map(|counts| counts.documents),
+        "changes": counts.as_ref().map(|counts| counts.changes),
+        "conflicts": counts.as_ref().map(|counts| counts.conflicts),
+        "proposals": counts.as_ref().map(|counts| counts.proposals),
+        "held": counts.as_ref().map(|counts| counts.held),
+        "entries": facts.entries,
+        "detached_entries": facts.detached,
+        "centre_behind": shared.centre.as_ref().map(crate::centre_thread::CentreHandle::behind),
+        "authority_height": facts.authority_height,
+        "relay": shared.relay.to_string(),
+        "address": shared.address.to_string(),
+        "started": utc(shared.started_s),
+        "sessions": shared.engine.sessions().len(),
+        "devices": devices,
+    }))
+}
+
+fn store_facts(authority: &Authority, store: &mut dyn Store) -> Result<StoreFacts, AuthorityFault> {
+    let mut devices = all_facts(authority, store);
+    devices.retain(|facts| {
+        facts.standing == Standing::Member && !matches!(facts.role, Role::Relay | Role::Centre)
+    });
+    let mut facts = StoreFacts {
+        devices,
+        heights: BTreeMap::new(),
+        forks: Vec::new(),
+        authority_forks: store.authority_forks()?.len(),
+        authority_height: store.authority_head().height,
+        entries: 0,
+        detached: 0,
+    };
+    for of in store.journals() {
+        facts.entries += store.journal_end(of).position;
+        facts.detached += store.detached(of).len();
+        for leaf in store.leaves(of) {
+            let height = facts.heights.entry(leaf.log).or_default();
+            *height = leaf.number.max(*height);
+        }
+        for log in store.forked_logs(of) {
+            let name = authority.member_name(store, &log.device);
+            let scope = authority.scope_name(store, &log.scope);
+            facts.forks.push((log, name, scope));
+        }
+    }
+    Ok(facts)
+}
+
+async fn opened(shared: &Shared) -> Option<BTreeMap<LogId, u64>> {
+    shared.centre.as_ref()?;
+    let opened = shared.ask_centre(|centre| {
+        let mut opened = BTreeMap::new();
+        for (log, number) in centre.opened_numbers() {
+            let held: &mut u64 = opened.entry(log).or_default();
+            *held = number.max(*held);
+        }
+        Ok(opened)
+    });
+    opened.await.ok()
+}
+
+/// Entries of a device that the centre has not signed for.
+fn unseen(
+    heights: &BTreeMap<LogId, u64>,
+    opened: &BTreeMap<LogId, u64>,
+    device: &DeviceKey,
+) -> u64 {
+    heights
+        .iter()
+        .filter(|(log, _)| log.device == *device)
+        .map(|(log, height)| height.saturating_sub(opened.get(log).copied().unwrap_or(0)))
+        .sum()
+}
+
+fn failure(shared: &Shared) -> Option<String> {
+    let centre = || {
+        let running = shared.centre.as_ref()?.failure();
+        running.map(|failure| format!("the centre: {failure}"))
+    };
+    let no_centre = || {
+        let failure = shared.centre_failure.as_ref()?;
+        Some(format!("the centre did not start: {failure}"))
+    };
+    shared.engine.failure().or_else(centre).or_else(no_centre)
+}
+
+fn act_now(
+    shared: &Shared,
+    facts: &StoreFacts,
+    counts: Option<&cairn_centre::Counts>,
+    silent: &[(String, Option<u64>)],
+    now_s: u64,
+) -> Vec<Value> {
+    let act = |what: &str, message: String| json!({ "what": what, "message": message });
+    let mut acts = Vec::new();
+    if let Some(failure) = failure(shared) {
+        acts.push(act("failure", failure));
+    }
+    if facts.authority_forks > 0 {
+        let message = "The authority signed two histories: its key was stolen, or restored from a \
+                       backup. Nothing is signed until that is settled.";
+        acts.push(act("authority_fork", message.into()));
+    }
+    let mut told = std::collections::BTreeSet::new();
+    for (log, name, scope) in &facts.forks {
+        if told.insert((log.device, log.incarnation)) {
+            let message = format!(
+                "{name} ({}) writes from two copies: its folder was copied or restored (fork in \
+                 {scope}). Nothing is lost; find out where the other copy is.",
+                device_tag(&log.device)
+            );
+            acts.push(act("fork", message));
+        }
+    }
+    if let Some(held) = counts.map(|counts| counts.held).filter(|held| *held > 0) {
+        let message = format!("{held} changes wait for others or are set aside: cairn ops logs");
+        acts.push(act("held", message));
+    }
+    for (name, heard_s) in silent {
+        let message = match heard_s {
+            None => format!("{name} has joined and never synced"),
+            Some(heard_s) => format!("{name} has not synced for {}", span(now_s - heard_s)),
+        };
+        acts.push(act("silent", message));
+    }
+    acts
+}
+
+fn span(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds % 86_400 / 3600);
+    match (days, hours) {
+        (0, 0) => format!("{} min", seconds / 60),
+        (0, hours) => format!("{hours} h"),
+        (days, hours) => format!("{days} d {hours} h"),
+    }
+}
+
+fn line(
+    failure: &Option<String>,
+    authority_forks: usize,
+    devices: &[Value],
+    act_now: &[Value],
+) -> String {
+    let count = |key: &str| devices.iter().filter(|one| one[key] == true).count();
+    let backlog: u64 = devices
+        .iter()
+        .filter_map(|one| one["backlog"].as_u64())
+        .sum();
+    let condition = match (failure, authority_forks) {
+        (Some(failure), _) => format!("NOT WELL: {failure}"),
+        (None, 0) => "Relay OK".to_owned(),
+        (None, _) => "NOT WELL: the authority's log has two branches".to_owned(),
+    };
+    format!(
+        "{condition}; {} devices, {} connected, {} silent; {backlog} changes wait on devices; {} to act on",
+        devices.len(),
+        count("connected"),
+        count("stale"),
+        act_now.len(),
+    )
+}
+
+pub(super) async fn logs(
+    shared: &Shared,
+    scope: Option<String>,
+    device: Option<String>,
+) -> Result<Value, OpsError> {
+    let (scope, device, logs) = shared
+        .with_store(move |authority, store| {
+            let store: &dyn Store = store;
+            let scope = scope.map(|asked| authority.find_scope(store, &asked));
+            let device = device.map(|asked| authority.find_device(store, &asked));
+            let (scope, device) = (scope.transpose()?, device.transpose()?);
+            let logs = logs_of(authority, store, scope, device);
+            Ok::<_, AuthorityFault>((scope, device, logs))
+        })
+        .await??;
+    let held = match shared.centre {
+        None => None,
+        Some(_) => Some(
+            shared
+                .ask_centre(move |centre| centre.held(scope.as_ref()))
+                .await?,
+        ),
+    };
+    let quarantine = held.map(|held| {
+        held.iter()
+            .filter(|held| device.is_none_or(|device| device == held.device))
+            .map(|held| {
+                json!({
+                    "scope_id": held.scope.to_string(),
+                    "document": held.document,
+                    "change": held.change,
+                    "device": held.device.to_string(),
+                    "state": held.state,
+                    "why": held.why,
+                })
+            })
+            .collect::<Vec<_>>()
+    });
+    Ok(json!({
+        "schema": "cairn.ops.logs/1",
+        "logs": logs,
+        "quarantine": quarantine,
+    }))
+}
+
+/// The logs of a scope and a device, or of all: how high they are, and whether they forked.
+pub(super) fn logs_of(
+    authority: &Authority,
+    store: &dyn Store,
+    scope: Option<ScopeId>,
+    device: Option<DeviceKey>,
+) -> Vec<Value> {
+    let mut logs = Vec::new();
+    for of in store.journals() {
+        if scope.is_some_and(|scope| scope != of.scope) {
+            continue;
+        }
+        let forked = store.forked_logs(of);
+        for leaf in store.leaves(of) {
+            if device.is_some_and(|device| device != leaf.log.device) {
+                continue;
+            }
+            logs.push(json!({
+                "scope": authority.scope_name(store, &of.scope),
+                "lane": lane(of),
+                "device": leaf.log.device.to_string(),
+                "name": authority.member_name(store, &leaf.log.device),
+                "incarnation": leaf.log.incarnation.to_string(),
+                "height": leaf.number,
+                "leaf": leaf.id.to_string(),
+                "forked": forked.contains(&leaf.log),
+            }));
+        }
+    }
+    logs
+}
+
+fn lane(of: ScopeLane) -> &'static str {
+    match of.lane {
+        Lane::Urgent => "urgent",
+        Lane::Records => "records",
+    }
+}
