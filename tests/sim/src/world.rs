@@ -175,6 +175,10 @@ enum Event {
 
 struct World {
     dice: Dice,
+    #[cfg_attr(
+        not(feature = "planted-bugs"),
+        expect(dead_code, reason = "there are none")
+    )]
     bugs: Bugs,
     programme: Programme,
     replicas: Vec<Replica>,

@@ -33,11 +33,12 @@ type Named = (u64, [u8; 8]);
 /// One round of comparing.
 #[derive(Debug)]
 pub(super) struct Comparison {
-    /// End of my journal when the leaves were listed, then when the peer's list was judged.
+    /// End of my journal when the leaves were listed.
     end: JournalMark,
-    /// My leaves as they were listed, then as they stood when the peer's list was judged: what came
-    /// from the peer in between must not go back.
+    /// My leaves as they were listed. What came since is streamed from `end` on.
     mine: BTreeMap<Tag, Vec<Leaf>>,
+    /// What stood above gaps then: no list shows it, and `end` counts it.
+    detached: VecDeque<EntryId>,
     /// The buckets to compare, where not all.
     differing: Option<BTreeSet<u8>>,
     listed_whole: bool,
@@ -132,18 +133,19 @@ impl Comparison {
 }
 
 impl Session {
-    /// Begins a round, or leaves it at that after too many.
+    /// Begins a round, or leaves it at that after too many; a peer that asks is always answered.
     pub(super) fn compare(
         &mut self,
         now: Millis,
         of: ScopeLane,
+        asked: bool,
         holdings: &dyn Holdings,
     ) -> Result<(), SessionError> {
         let salt = self.config.salt;
         let Some(lane) = self.lanes.get_mut(&of) else {
             return Ok(());
         };
-        if lane.rounds >= ROUNDS_MAX {
+        if lane.rounds >= ROUNDS_MAX && !asked {
             self.give_up(of, holdings);
             return Ok(());
         }
@@ -156,6 +158,7 @@ impl Session {
         let comparison = Comparison {
             end,
             mine,
+            detached: holdings.detached(of).into(),
             differing: None,
             listed_whole: count <= limits::LEAVES_LISTED_MAX,
             theirs: Theirs::Awaited,
@@ -213,10 +216,7 @@ impl Session {
             if lane.rounds >= ROUNDS_ASKED_MAX {
                 return Err(PeerFault::Rounds.into());
             }
-            if lane.gave_up {
-                return Ok(());
-            }
-            self.compare(now, of, holdings)?;
+            self.compare(now, of, true, holdings)?;
         }
         match list {
             LeafList::All(lines) => {
@@ -314,24 +314,29 @@ impl Session {
                 .or_default()
                 .push((line.number, line.id));
         }
-        let salt = self.config.salt;
+        let forked = forked_logs(&holdings.leaves(of));
         let Some(comparison) = self.comparison(of) else {
             return Ok(());
         };
-        comparison.end = holdings.journal_end(of);
-        let mut mine = by_tag(&salt, holdings.leaves(of));
-        if let Some(differing) = &comparison.differing {
-            mine.retain(|tag, _| differing.contains(&tag[0]));
-        }
-        comparison.mine.clone_from(&mine);
+        let differing = &comparison.differing;
+        let mine: Vec<(Tag, Vec<Leaf>)> = comparison
+            .mine
+            .iter()
+            .filter(|(tag, _)| differing.as_ref().is_none_or(|it| it.contains(&tag[0])))
+            .map(|(tag, it)| (*tag, it.clone()))
+            .collect();
+        let detached = std::mem::take(&mut comparison.detached);
         let none = Vec::new();
         let mut plans = Vec::new();
         for (tag, leaves) in &mine {
             let shown = theirs.get(tag).unwrap_or(&none);
-            plans.push((*tag, Judgement::of(leaves, shown, holdings)?));
+            plans.push((*tag, Judgement::of(leaves, shown, &forked, holdings)?));
         }
         if let Some(comparison) = self.comparison(of) {
             comparison.theirs = Theirs::Known(theirs);
+        }
+        if !detached.is_empty() {
+            self.plan(of, Stretch::single(detached));
         }
         for (tag, judgement) in plans {
             match judgement {
@@ -429,6 +434,7 @@ impl Session {
         }
         comparison.unanswered.remove(&tag);
         let answered = comparison.probed.contains(&tag);
+        let forked = forked_logs(&holdings.leaves(of));
         let mut shown = match &comparison.theirs {
             Theirs::Known(theirs) => theirs.get(&tag).cloned().unwrap_or_default(),
             _ => Vec::new(),
@@ -438,7 +444,7 @@ impl Session {
             let number = ids.iter().map(|(number, _)| *number).max().unwrap_or(1);
             self.send_probe(of, tag, number, holdings)?;
         }
-        if let Some(stretch) = stretch_above(&leaves, &shown, holdings)? {
+        if let Some(stretch) = stretch_above(&leaves, &shown, &forked, holdings)? {
             self.plan(of, stretch);
         }
         self.stream_on(of);
@@ -524,6 +530,7 @@ impl Judgement {
     fn of(
         leaves: &[Leaf],
         shown: &[Named],
+        forked: &BTreeSet<LogId>,
         holdings: &dyn Holdings,
     ) -> Result<Self, HoldingsError> {
         let Some(highest) = leaves.iter().map(|leaf| leaf.number).max() else {
@@ -549,7 +556,7 @@ impl Judgement {
             // The peer is ahead, or on a branch that forks below: then it probes.
             return Ok(Self::Nothing);
         }
-        Ok(match stretch_above(leaves, shown, holdings)? {
+        Ok(match stretch_above(leaves, shown, forked, holdings)? {
             Some(stretch) => Self::Send(stretch),
             None => Self::Nothing,
         })
@@ -579,10 +586,21 @@ fn attached_at(
     Ok(ids)
 }
 
+/// Logs with more than one end.
+fn forked_logs(leaves: &[Leaf]) -> BTreeSet<LogId> {
+    let mut seen = BTreeSet::new();
+    leaves
+        .iter()
+        .map(|leaf| leaf.log)
+        .filter(|log| !seen.insert(*log))
+        .collect()
+}
+
 /// What of a log lies above what the peer was shown to have.
 fn stretch_above(
     leaves: &[Leaf],
     shown: &[Named],
+    forked: &BTreeSet<LogId>,
     holdings: &dyn Holdings,
 ) -> Result<Option<Stretch>, HoldingsError> {
     let missing: Vec<&Leaf> = leaves
@@ -593,22 +611,23 @@ fn stretch_above(
         return Ok(None);
     };
     let log = missing[0].log;
+    let mut known: Vec<(u64, EntryId)> = Vec::new();
+    for named in shown {
+        let ids = attached_at(&log, named.0, holdings)?;
+        let ids = ids.into_iter().filter(|id| id.short() == named.1);
+        known.extend(ids.map(|id| (named.0, id)));
+    }
     let mut below = u64::MAX;
-    if leaves.len() == 1 {
-        // One branch: whatever the peer shows of it is an ancestor, or follows.
-        below = 0;
-        for named in shown {
-            if named.0 > below && is_held(&log, named, holdings)? {
-                below = named.0;
-            }
-        }
-        if below >= last {
-            return Ok(None);
+    if forked.contains(&log) {
+        for leaf in missing {
+            below = below.min(highest_common(leaf, &known, holdings)?);
         }
     } else {
-        for leaf in missing {
-            below = below.min(walk_down(leaf, shown, holdings)?);
-        }
+        // One branch: whatever the peer is shown to have of it is an ancestor, or follows.
+        below = known.iter().map(|(number, _)| *number).max().unwrap_or(0);
+    }
+    if below >= last {
+        return Ok(None);
     }
     Ok(Some(Stretch {
         log: Some(log),
@@ -619,21 +638,36 @@ fn stretch_above(
     }))
 }
 
-/// Number of the first ancestor of a leaf that the peer was shown to have; 0 if there is none.
-fn walk_down(leaf: &Leaf, shown: &[Named], holdings: &dyn Holdings) -> Result<u64, HoldingsError> {
-    let (mut number, mut id) = (leaf.number, leaf.id);
+/// Number of the highest entry that the leaf and one of the known entries both are or follow; 0 if
+/// there is none.
+fn highest_common(
+    leaf: &Leaf,
+    known: &[(u64, EntryId)],
+    holdings: &dyn Holdings,
+) -> Result<u64, HoldingsError> {
+    // Walks down from all of them at once, always from the highest number; for each entry, whether
+    // the leaf led there, and whether a known one did.
+    let mut at: BTreeMap<(u64, EntryId), (bool, bool)> = BTreeMap::new();
+    at.insert((leaf.number, leaf.id), (true, false));
+    for place in known {
+        at.entry(*place).or_default().1 = true;
+    }
     for _ in 0..WALK_MAX {
-        if shown.contains(&(number, id.short())) {
+        let Some(((number, id), (by_leaf, by_known))) = at.pop_last() else {
+            break;
+        };
+        if by_leaf && by_known {
             return Ok(number);
         }
-        let Some(entry) = holdings.entry(&id)? else {
-            return Ok(0);
-        };
-        if number <= 1 {
-            return Ok(0);
+        if by_leaf && !at.values().any(|(_, by_known)| *by_known) {
+            break;
         }
-        number -= 1;
-        id = entry.header().previous;
+        let entry = holdings.entry(&id)?.filter(|_| number > 1);
+        if let Some(entry) = entry {
+            let below = at.entry((number - 1, entry.header().previous)).or_default();
+            below.0 |= by_leaf;
+            below.1 |= by_known;
+        }
     }
     Ok(0)
 }

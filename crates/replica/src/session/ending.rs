@@ -14,6 +14,10 @@ const LIVE_QUIET_MS: Millis = 2_000;
 const FINISH_MS: Millis = 1_500;
 /// How long the peer's goodbye is awaited.
 const LINGER_MS: Millis = 5_000;
+/// How long a session that is to end waits for a moment in which neither side grows.
+const PATIENCE_MS: Millis = 5_000;
+/// How long a peer that no one knows may take to show that it is a member.
+const UNKNOWN_MS: Millis = 15_000;
 
 /// How far the end has come.
 #[derive(Debug, Default)]
@@ -22,6 +26,8 @@ pub(super) struct Ending {
     finishing_since: Option<Millis>,
     budget_reached: bool,
     revoked: bool,
+    /// When both had said who they are.
+    met_at: Option<Millis>,
     said_bye: Option<(Millis, CloseReason)>,
     heard_bye: Option<CloseReason>,
     closed: bool,
@@ -42,6 +48,11 @@ impl Ending {
 
     pub fn hear_bye(&mut self, reason: CloseReason) {
         self.heard_bye.get_or_insert(reason);
+    }
+
+    /// The peer has said who it is.
+    pub fn meet(&mut self, now: Millis) {
+        self.met_at = Some(now);
     }
 
     /// The deadline has come.
@@ -158,7 +169,7 @@ impl Session {
                     self.compare_detached(of, holdings);
                 } else {
                     self.say_check(of, mine);
-                    self.compare(now, of, holdings)?;
+                    self.compare(now, of, false, holdings)?;
                 }
                 continue;
             }
@@ -227,21 +238,46 @@ impl Session {
             && !lane.check_owed
     }
 
-    fn all_done(&self, holdings: &dyn Holdings) -> bool {
-        self.peer.is_some()
+    /// Does each side hold, by cursors, what the other held at the start? So ends a session between
+    /// replicas that grow all the time and are never quiet together.
+    fn is_through(&self, of: ScopeLane, lane: &LaneSync) -> bool {
+        let acknowledged = self.record.lanes.get(&of).and_then(|it| it.acknowledged);
+        let acknowledged = acknowledged.filter(|it| it.epoch == self.epoch);
+        let peer_end = lane.peer.map_or(0, |it| it.end.position);
+        lane.is_mutual()
+            && lane.cursor.position >= peer_end
+            && acknowledged.is_some_and(|it| it.mark.position >= lane.declared.end.position)
+    }
+
+    fn all_done(&self, now: Millis, holdings: &dyn Holdings) -> Completion {
+        let settled = self.peer.is_some()
             && self.standing != Standing::Unknown
             && !self.states_awaited
-            && !self.authority.is_awaited(holdings.authority_head().height)
-            && !self.awaits_store()
-            && self
-                .lanes
-                .iter()
-                .all(|(of, lane)| self.is_done(*of, lane, holdings))
+            && !self.authority.is_awaited(holdings.authority_head().height);
+        if !settled {
+            return Completion::Open;
+        }
+        let patient = self.ending.met_at.is_none_or(|at| now < at + PATIENCE_MS);
+        let mut completion = Completion::Complete;
+        for (of, lane) in &self.lanes {
+            if self.is_done(*of, lane, holdings) {
+                continue;
+            }
+            if patient || !self.is_through(*of, lane) {
+                return Completion::Open;
+            }
+            completion = Completion::Through;
+        }
+        if completion == Completion::Complete && self.awaits_store() {
+            return Completion::Open;
+        }
+        completion
     }
 
     pub(super) fn end_if_due(&mut self, now: Millis, holdings: &dyn Holdings) {
-        let all_done = self.all_done(holdings);
-        if all_done && !self.ending.equal_said {
+        let completion = self.all_done(now, holdings);
+        let complete = completion == Completion::Complete;
+        if complete && !self.ending.equal_said {
             self.remember_pair(holdings);
             self.save_peer();
             if self.is_mutual() && !self.lanes.values().any(|lane| lane.gave_up) {
@@ -249,9 +285,9 @@ impl Session {
                 self.ending.was_equal = true;
             }
         }
-        self.ending.equal_said = all_done;
+        self.ending.equal_said = complete;
         self.save_peer();
-        self.say_bye_if_due(now, all_done);
+        self.say_bye_if_due(now, completion != Completion::Open);
         self.close_if_due(now);
     }
 
@@ -302,7 +338,17 @@ impl Session {
             self.close_at_once(reason);
             return;
         }
-        if self.ending.bye_sent() || self.awaits_store() || self.peer.is_none() {
+        let Some(met_at) = self.ending.met_at else {
+            if self.ending.finish_asked {
+                self.close_at_once(CloseReason::Budget);
+            }
+            return;
+        };
+        if self.standing == Standing::Unknown && now >= met_at + UNKNOWN_MS {
+            self.close_at_once(CloseReason::Unknown);
+            return;
+        }
+        if self.ending.bye_sent() || self.awaits_store() {
             return;
         }
         let hands_in = self.peer.as_ref().is_some_and(|it| it.hand_in_only);
@@ -385,6 +431,9 @@ impl Session {
         if let Some(since) = self.ending.finishing_since {
             return Some(since + FINISH_MS);
         }
+        if self.standing == Standing::Unknown {
+            return self.ending.met_at.map(|at| at + UNKNOWN_MS);
+        }
         if !self.rests() {
             return None;
         }
@@ -400,6 +449,17 @@ impl Session {
             .map(|lane| lane.touched + LIVE_QUIET_MS)
             .min()
     }
+}
+
+/// How much of what there was to do is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Completion {
+    /// Not all.
+    Open,
+    /// What was there at the start; both grow and are not proven equal.
+    Through,
+    /// All.
+    Complete,
 }
 
 /// Where a lane stands by my reckoning.

@@ -122,6 +122,7 @@ impl Session {
         self.authority.peer_has = open.authority.height;
         self.outputs.push_back(Output::Backlog(open.backlog));
         self.meet(&open);
+        self.ending.meet(now);
 
         let known = self.record.pair.clone().filter(|pair| {
             open.pair == Some(pair.hash)
@@ -257,7 +258,7 @@ impl Session {
             return Ok(());
         };
         if !streams {
-            return self.compare(now, of, holdings);
+            return self.compare(now, of, false, holdings);
         }
         lane.promised = mine.end.position;
         let from = cursor.unwrap_or_default();

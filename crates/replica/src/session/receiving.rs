@@ -23,7 +23,7 @@ pub(super) enum Received {
     /// An admitted entry, until it is handed over.
     Entry {
         of: ScopeLane,
-        entry: Option<Entry>,
+        entry: Option<Box<Entry>>,
         bytes: u64,
     },
     /// All before it being durable, the cursor may move here.
@@ -119,7 +119,7 @@ impl Session {
         }
         self.enqueue(Received::Entry {
             of,
-            entry: Some(entry),
+            entry: Some(Box::new(entry)),
             bytes: length,
         })?;
         Ok(())
@@ -183,8 +183,8 @@ impl Session {
         let Some(context) = self.streams_in[lane as usize].context else {
             return Err(PeerFault::OutOfTurn("a mark of no scope"));
         };
-        let (scope, follows) = match context {
-            Context::Compared { scope } => (scope, false),
+        let (scope, run) = match context {
+            Context::Compared { scope } => (scope, None),
             Context::Journal {
                 scope,
                 position,
@@ -193,7 +193,7 @@ impl Session {
                 if position != mark.position {
                     return Err(PeerFault::Place("a mark beside its entries"));
                 }
-                (scope, follows)
+                (scope, Some(follows))
             }
         };
         let of = ScopeLane { scope, lane };
@@ -202,6 +202,10 @@ impl Session {
         };
         lane.hear_end(mark);
         lane.reached = lane.reached.max(mark.position);
+        // What a comparison that is complete on this side too was answered with reaches as far as a
+        // journal would.
+        let compared = || lane.comparison.as_ref().is_some_and(|it| it.is_complete());
+        let follows = run.unwrap_or_else(compared);
         if follows && !lane.broken && mark.position > lane.provisional.position {
             lane.provisional = mark;
             return self.enqueue(Received::Cursor { of, mark });
@@ -238,7 +242,7 @@ impl Session {
         let entries: Vec<Entry> = items
             .iter_mut()
             .filter_map(|item| match item {
-                Received::Entry { entry, .. } => entry.take(),
+                Received::Entry { entry, .. } => entry.take().map(|it| *it),
                 Received::Cursor { .. } => None,
             })
             .collect();
