@@ -63,7 +63,10 @@ fn the_echo_rule_in_repair_is_found() {
         ..Faults::default()
     }));
     assert!(
-        matches!(violation, Violation::Missing { .. } | Violation::Differ(..)),
+        matches!(
+            violation,
+            Violation::Missing { .. } | Violation::Differ(..) | Violation::Lost { .. }
+        ),
         "{seed}: {violation}"
     );
 }
