@@ -50,8 +50,9 @@ fn a_number_used_again_after_a_restore_is_found() {
         reuse_numbers: true,
         ..Bugs::default()
     });
+    // Seen as a fork, or before that: its peers spare it what it seems to have written itself.
     assert!(
-        matches!(violation, Violation::Forked(_)),
+        matches!(violation, Violation::Forked(_) | Violation::Lost { .. }),
         "{seed}: {violation}"
     );
 }
