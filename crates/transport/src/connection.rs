@@ -279,6 +279,7 @@ fn engine_gone() -> Ended {
         reason: Some(CloseReason::StoreFailed),
         lost: false,
         equal: false,
+        gave_up: false,
         counters: Counters::default(),
         retry_after_s: None,
         error: Some("the replica was stopped".into()),

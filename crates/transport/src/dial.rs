@@ -96,8 +96,10 @@ impl Backoff {
 /// What a sync did and cost: the figures of `cairn.sync/1` that the transport knows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct SyncReport {
-    /// Both sides proved that they hold the same.
+    /// What either side had when they met, the other has now.
     pub complete: bool,
+    /// Both sides proved that they hold the same. (They cannot while one of them grows all the time.)
+    pub equal: bool,
     /// Stream payload sent.
     pub app_bytes_sent: u64,
     /// Stream payload received.
@@ -527,7 +529,8 @@ impl<'a> Run<'a> {
             link.drained().await;
         }
         self.report.add(&link, &outcome);
-        self.report.complete = outcome.ended.equal;
+        self.report.complete = !outcome.ended.gave_up;
+        self.report.equal = outcome.ended.equal;
         Ok(attempt_of(outcome))
     }
 

@@ -117,7 +117,10 @@ pub(crate) struct Ended {
     pub(crate) reason: Option<CloseReason>,
     /// The link below is gone already.
     pub(crate) lost: bool,
+    /// Both sides proved that they hold the same, at some time.
     pub(crate) equal: bool,
+    /// Comparing did not make some scope equal.
+    pub(crate) gave_up: bool,
     pub(crate) counters: Counters,
     pub(crate) retry_after_s: Option<u32>,
     pub(crate) error: Option<String>,

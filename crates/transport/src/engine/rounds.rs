@@ -37,6 +37,7 @@ struct Running {
     outlet: Outlet,
     ended: oneshot::Sender<Ended>,
     equal: bool,
+    gave_up: bool,
     retry_after_s: Option<u32>,
     span: tracing::Span,
 }
@@ -227,6 +228,7 @@ impl Engine {
             outlet,
             ended,
             equal: false,
+            gave_up: false,
             retry_after_s: None,
             span,
         };
@@ -545,6 +547,7 @@ impl Engine {
             reason,
             lost,
             equal: running.equal,
+            gave_up: running.gave_up,
             counters,
             retry_after_s: running.retry_after_s,
             error,
@@ -574,8 +577,10 @@ impl Running {
             }
             Notice::Later { .. } => tracing::debug!("asked to come back later"),
         });
-        if let Notice::Later { retry_after_s } = notice {
-            self.retry_after_s = Some(*retry_after_s);
+        match notice {
+            Notice::Later { retry_after_s } => self.retry_after_s = Some(*retry_after_s),
+            Notice::NotEqual(_) => self.gave_up = true,
+            Notice::Refused { .. } | Notice::AuthorityFork { .. } => {}
         }
     }
 }
