@@ -10,7 +10,7 @@ use crate::overlay::Overlay;
 use crate::tables::{Kept, Tables, Writes, locked_key, locked_prefix};
 use cairn_documents::{Documents, OpenedChange, Provenance, Verdict, WriteSet, batch};
 use cairn_keys::authority::AuthorityEntry;
-use cairn_keys::{Body, Membership, open_entry};
+use cairn_keys::{Body, Leaf, Membership, Position, open_entry};
 use cairn_records::Record;
 use cairn_replica::JournalItem;
 use cairn_store::Store;
@@ -20,6 +20,7 @@ use cairn_wire::frame::{JournalMark, ScopeLane};
 use cairn_wire::ids::{DocumentId, EntryId, ScopeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::slice;
 
 /// Entry bytes that become visible together.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -123,6 +124,8 @@ pub(crate) const APPLIED_OUTBOX: &[u8] = b"outbox";
 const TRUST_LOOKED: &[u8] = b"trust looked";
 /// Key of the row that says that an entry named an authority entry which is not held.
 const UNKNOWN_AUTHORITY: &[u8] = b"unknown authority";
+/// Key of the row that says that an entry came on which the trust in others of its log may hang.
+const TRUST_HANGS: &[u8] = b"trust hangs";
 /// Records that are read anew together.
 const REREAD_DOCUMENTS: usize = 256;
 /// Key of the row that says that an own log came back.
@@ -262,14 +265,21 @@ impl Member {
             next += entries.len() as u64;
             moved |= entries.iter().any(|bytes| moves_trust(bytes));
         }
-        if looked == Some(next) {
+        let hangs = self
+            .tables(store)
+            .read(Kept::Applied, TRUST_HANGS)?
+            .is_some();
+        if looked == Some(next) && !hangs {
             return Ok(());
         }
         let unknown = self.tables(store).read(Kept::Applied, UNKNOWN_AUTHORITY)?;
         let mut writes = Writes::default();
         // Without a row, all that is listed was read just now.
-        if looked.is_some() && (moved || unknown.is_some()) {
+        if hangs || (looked.is_some() && (moved || unknown.is_some())) {
             self.reread(store, membership)?;
+            writes.delete(Kept::Applied, TRUST_HANGS.to_vec());
+        }
+        if looked != Some(next) {
             writes.delete(Kept::Applied, UNKNOWN_AUTHORITY.to_vec());
         }
         writes.put(Kept::Applied, TRUST_LOOKED.to_vec(), codec::encode(&next));
@@ -354,10 +364,28 @@ impl<'a> Run<'a> {
             self.writes
                 .put(Kept::Applied, OWN_LOG_RETURNED.to_vec(), vec![1]);
         }
+        if self.trust_hangs_on_leaves(&item.entry) {
+            self.writes
+                .put(Kept::Applied, TRUST_HANGS.to_vec(), vec![1]);
+        }
         self.ingested.entries += 1;
         self.open(&item.entry, &mut row)?;
         row.write(&id, &mut self.writes);
         Ok(())
+    }
+
+    /// Does the authority's word on this entry depend on which leaves reach it? Then it may itself be
+    /// the missing link to one, and what came before it may read differently now.
+    fn trust_hangs_on_leaves(&self, entry: &Entry) -> bool {
+        let position = Position::of(entry);
+        let word = |reached: bool| {
+            let reaches = |_: &Leaf| reached;
+            (
+                self.membership.verified(&position, &reaches),
+                self.membership.entitled_to_decide(&position, &reaches),
+            )
+        };
+        word(true) != word(false)
     }
 
     fn again(&mut self, entry: &Entry) -> Result<(), MemberError> {
@@ -417,13 +445,29 @@ impl<'a> Run<'a> {
             id: entry.id(),
             authority: header.authority,
         };
-        let verdicts = self.changes(&scope, &provenance, &changes)?;
+        let reads_as_before = self.reads_as_before(&provenance)?;
+        let verdicts = self.changes_of(&scope, &provenance, &changes, reads_as_before)?;
         if verdicts.contains(&Verdict::Crowded) {
             row.state = EntryState::Crowded;
             let key = locked_key(&scope, CROWDED, &entry.id());
             self.writes.put(Kept::Locked, key, Vec::new());
         }
         Ok(())
+    }
+
+    /// Does an own change read as it did in the outbox, now that it stands in this entry too? Then the
+    /// lines of what was there before need no second look.
+    fn reads_as_before(&self, provenance: &Provenance) -> Result<bool, MemberError> {
+        let Provenance::Entry { log, .. } = provenance else {
+            return Ok(false);
+        };
+        if log.device != self.member.device() {
+            return Ok(false);
+        }
+        let trust = self.member.trust(self.store, self.membership);
+        let before = Provenance::Outbox { device: log.device };
+        Ok(trust.word(&log.scope, &[before])?
+            == trust.word(&log.scope, slice::from_ref(provenance))?)
     }
 
     fn spoilt(&mut self, scope: &ScopeId, entry: &Entry, row: &mut EntryRow) {
@@ -438,6 +482,16 @@ impl<'a> Run<'a> {
         scope: &ScopeId,
         provenance: &Provenance,
         changes: &[OpenedChange],
+    ) -> Result<Vec<Verdict>, MemberError> {
+        self.changes_of(scope, provenance, changes, false)
+    }
+
+    fn changes_of(
+        &mut self,
+        scope: &ScopeId,
+        provenance: &Provenance,
+        changes: &[OpenedChange],
+        reads_as_before: bool,
     ) -> Result<Vec<Verdict>, MemberError> {
         let ingested = Documents::new(&self.tables)
             .ingest(scope, provenance, changes, &mut self.documents)
@@ -456,7 +510,9 @@ impl<'a> Run<'a> {
                 continue;
             }
             // Where a change stands bears on how it reads, even where it was there before.
-            self.touched.insert((*scope, outcome.document));
+            if outcome.verdict != Verdict::AlreadyThere || !reads_as_before {
+                self.touched.insert((*scope, outcome.document));
+            }
             verdicts.push(outcome.verdict);
         }
         for document in ingested.changed {

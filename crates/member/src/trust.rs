@@ -89,7 +89,7 @@ impl<'a> Trust<'a> {
     }
 
     /// (verified, may decide): of several places the best one counts.
-    fn word(
+    pub(crate) fn word(
         &self,
         scope: &ScopeId,
         provenances: &[Provenance],

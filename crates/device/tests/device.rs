@@ -1,0 +1,374 @@
+//! Devices in real folders, a relay on loopback: joining, recording, syncing, copies, what goes wrong.
+
+mod relay;
+
+use cairn_device::records::{Envelope, input, schema};
+use cairn_device::syncing::silent;
+use cairn_device::{
+    Device, DeviceError, DeviceOptions, Filter, ImportRow, Saved, Stage, SyncRequest, Synced,
+};
+use cairn_keys::Access;
+use relay::Relay;
+use std::path::Path;
+use std::time::Duration;
+
+fn options() -> DeviceOptions {
+    DeviceOptions {
+        lock_wait: Duration::from_millis(200),
+        ..DeviceOptions::default()
+    }
+}
+
+fn edits(texts: &[&str]) -> Vec<cairn_device::records::Edit> {
+    let kind = schema::kind("hazardous_area").unwrap();
+    texts
+        .iter()
+        .map(|text| input::set(kind, text).unwrap())
+        .collect()
+}
+
+fn new_area(device: &Device, texts: &[&str]) -> Saved {
+    let envelope = Envelope::default();
+    device
+        .new_record(None, "hazardous_area", envelope, edits(texts))
+        .unwrap()
+}
+
+fn try_sync(device: &Device) -> Result<Synced, DeviceError> {
+    device.sync_once(&SyncRequest::default(), &mut silent())
+}
+
+fn sync(device: &Device) -> Synced {
+    let synced = try_sync(device).unwrap();
+    assert!(synced.report.complete, "{synced:?}");
+    synced
+}
+
+fn name(saved: &Saved) -> String {
+    saved.id.to_string()
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() {
+            copy_folder(&item.path(), &target);
+        } else {
+            std::fs::copy(item.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn two_devices_join_record_and_agree() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let alpha = Device::create(&folders.path().join("a"), "T3 Alpha", &options()).unwrap();
+    let refused = try_sync(&alpha).unwrap_err();
+    assert_eq!((refused.exit_code(), refused.code()), (5, "not_joined"));
+    let code = relay.code(Access::Write);
+    let joined = alpha.join(&code, false).unwrap();
+    assert_eq!(joined.scopes[0].name, "north/hazards");
+    assert_eq!(
+        alpha.join(&code, false).unwrap(),
+        joined,
+        "again is harmless"
+    );
+    let bravo = Device::create(&folders.path().join("b"), "T5 Bravo", &options()).unwrap();
+    bravo.join(&relay.code(Access::Write), false).unwrap();
+
+    let area = new_area(
+        &alpha,
+        &["local_id=HA-1", "slope=flat", "perimeter=44.0, 18.0"],
+    );
+    let edited = alpha.edit("HA-1", None, edits(&["slope=steep"])).unwrap();
+    assert_eq!(edited.fields[0].reads, "steep");
+    let status = alpha.status().unwrap();
+    assert_eq!(
+        (status.member.documents, status.member.unsent_changes),
+        (1, 2)
+    );
+    assert!(!status.relays[0].delivered);
+
+    let first = sync(&alpha);
+    assert_eq!((first.changes_sent, first.report.entries_sent), (2, 1));
+    let status = alpha.status().unwrap();
+    assert_eq!(status.member.unsent_changes, 0);
+    assert!(status.relays[0].delivered && status.relays[0].last_contact_s.is_some());
+    assert_eq!(alpha.show("HA-1", None).unwrap().stage(), Stage::AtRelay);
+
+    let taken = sync(&bravo);
+    assert_eq!((taken.changes_received, taken.documents_changed), (2, 1));
+    let seen = bravo.show(&area.short_code, None).unwrap();
+    assert_eq!(seen.to_json()["fields"]["slope"]["reads"], "steep");
+    assert_eq!(
+        seen.to_json()["fields"]["slope"]["values"][0]["by"],
+        "T3 Alpha"
+    );
+    bravo.edit("HA-1", None, edits(&["slope=gentle"])).unwrap();
+    alpha.edit("HA-1", None, edits(&["slope=flat"])).unwrap();
+    sync(&bravo);
+    sync(&alpha);
+    sync(&bravo);
+    let open = alpha.open_questions().unwrap();
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].record.conflicts(), 1);
+    let filter = Filter {
+        open_questions: true,
+        ..Filter::default()
+    };
+    assert_eq!(bravo.list(filter).unwrap().len(), 1);
+    assert_eq!(alpha.history("HA-1").unwrap().len(), 4);
+    assert!(alpha.check(false).unwrap().ok());
+
+    let idle = sync(&alpha);
+    assert_eq!(idle.report.round_trips, 1);
+    assert!(
+        idle.report.app_bytes_sent + idle.report.app_bytes_received <= 400,
+        "{idle:?}"
+    );
+}
+
+#[test]
+fn a_deferred_device_records_first_and_joins_with_its_first_sync() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let folder = folders.path().join("a");
+    let device = Device::create(&folder, "T7", &options()).unwrap();
+    let joined = device.join(&relay.code(Access::Write), true).unwrap();
+    assert!(joined.deferred);
+    let area = new_area(&device, &["slope=flat"]);
+    assert!(device.status().unwrap().deferred);
+    device.close().unwrap();
+
+    let device = Device::open(&folder, &options()).unwrap();
+    device
+        .edit(&name(&area), None, edits(&["slope=steep"]))
+        .unwrap();
+    let synced = sync(&device);
+    assert_eq!(synced.changes_sent, 2);
+    let status = device.status().unwrap();
+    assert!(status.joined && !status.deferred);
+    assert_eq!(
+        device.show(&name(&area), None).unwrap().stage(),
+        Stage::AtRelay
+    );
+}
+
+#[test]
+fn what_was_saved_is_there_after_opening_again_and_one_process_has_it() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let folder = folders.path().join("a");
+    let device = Device::create(&folder, "T7", &options()).unwrap();
+    device.join(&relay.code(Access::Write), false).unwrap();
+    let area = new_area(&device, &["slope=flat"]);
+    let locked = Device::open(&folder, &options()).unwrap_err();
+    assert_eq!((locked.exit_code(), locked.code()), (6, "locked"));
+    assert!(locked.retryable());
+    // As if killed: nothing is closed.
+    drop(device);
+    let again = Device::create(&folder, "T8", &options()).unwrap_err();
+    assert_eq!(again.code(), "device_exists");
+    let options = DeviceOptions::default();
+    let device = Device::open(&folder, &options).unwrap();
+    assert_eq!(device.name(), "T7");
+    assert!(!device.opened().copied);
+    let shown = device.show(&name(&area), None).unwrap();
+    assert_eq!(shown.to_json()["fields"]["slope"]["reads"], "flat");
+    device.close().unwrap();
+
+    let missing = Device::open(&folders.path().join("nothing"), &options).unwrap_err();
+    assert_eq!((missing.exit_code(), missing.code()), (5, "no_device"));
+    assert!(missing.hint().is_some());
+}
+
+#[test]
+fn a_folder_without_its_index_shows_the_same_and_a_check_repairs() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let folder = folders.path().join("a");
+    let device = Device::create(&folder, "T7", &options()).unwrap();
+    device.join(&relay.code(Access::Write), false).unwrap();
+    let rows: Vec<ImportRow> = (1..=30u32)
+        .map(|row| ImportRow {
+            row: row.into(),
+            envelope: Envelope::default(),
+            edits: edits(&[&format!("local_id=HA-{row}"), "perimeter=44.0, 18.0"]),
+        })
+        .collect();
+    let (imported, outcomes) = device.import(None, "hazardous_area", rows.clone()).unwrap();
+    assert_eq!((imported.taken, outcomes.len()), (30, 30));
+    sync(&device);
+    device.edit("HA-7", None, edits(&["slope=flat"])).unwrap();
+    let before = device.list(Filter::default()).unwrap();
+    device.close().unwrap();
+
+    for item in std::fs::read_dir(folder.join("store")).unwrap() {
+        let item = item.unwrap();
+        if item.file_type().unwrap().is_dir() && item.file_name() != "segments" {
+            std::fs::remove_dir_all(item.path()).unwrap();
+        }
+    }
+    let device = Device::open(&folder, &options()).unwrap();
+    assert!(
+        device.opened().store.rebuilt.is_some(),
+        "{:?}",
+        device.opened()
+    );
+    let mut after = device.list(Filter::default()).unwrap();
+    // Who acknowledged what is forgotten with the index: one comparison brings it back.
+    assert!(after.iter().all(|listed| listed.unsent >= 1));
+    sync(&device);
+    after = device.list(Filter::default()).unwrap();
+    assert!(after.iter().all(|listed| listed.unsent == 0));
+    let plain = |listed: &[cairn_device::Listed]| -> Vec<_> {
+        listed.iter().map(|listed| listed.line.clone()).collect()
+    };
+    assert_eq!(plain(&after), plain(&before));
+    let (again, _) = device.import(None, "hazardous_area", rows).unwrap();
+    assert_eq!((again.taken, again.duplicates), (0, 30));
+    let checked = device.check(true).unwrap();
+    assert!(checked.ok() && !checked.repaired, "{checked:?}");
+    assert_eq!((checked.documents, checked.changes), (30, 31));
+}
+
+#[test]
+fn a_copied_folder_writes_logs_of_its_own_and_nothing_is_lost() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let (one, two) = (folders.path().join("a"), folders.path().join("copy"));
+    let device = Device::create(&one, "T7", &options()).unwrap();
+    device.join(&relay.code(Access::Write), false).unwrap();
+    new_area(&device, &["local_id=HA-1"]);
+    sync(&device);
+    new_area(&device, &["local_id=HA-2"]);
+    device.close().unwrap();
+    copy_folder(&one, &two);
+
+    let device = Device::open(&one, &options()).unwrap();
+    assert!(!device.opened().copied);
+    let copy = Device::open(&two, &options()).unwrap();
+    assert!(copy.opened().copied);
+    assert_eq!(copy.device(), device.device());
+    new_area(&device, &["local_id=HA-3"]);
+    new_area(&copy, &["local_id=HA-4"]);
+    sync(&device);
+    sync(&copy);
+    sync(&device);
+    sync(&copy);
+    for held in [&device, &copy] {
+        let mut names: Vec<_> = held
+            .list(Filter::default())
+            .unwrap()
+            .into_iter()
+            .filter_map(|listed| listed.line.summary.local_id)
+            .collect();
+        names.sort();
+        assert_eq!(names, ["HA-1", "HA-2", "HA-3", "HA-4"]);
+        assert_eq!(held.status().unwrap().member.forked_logs, 0);
+    }
+    copy.close().unwrap();
+    let copy = Device::open(&two, &options()).unwrap();
+    assert!(!copy.opened().copied, "noticed once");
+}
+
+#[test]
+fn a_revoked_device_hands_in_and_is_told_one_word() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let device = Device::create(&folders.path().join("a"), "T7", &options()).unwrap();
+    device.join(&relay.code(Access::Write), false).unwrap();
+    let before = relay
+        .handle
+        .call_blocking(|store| store.journals().len())
+        .unwrap();
+    new_area(&device, &["local_id=HA-1"]);
+    relay.revoke(device.device());
+    let refused = try_sync(&device).unwrap_err();
+    assert_eq!((refused.exit_code(), refused.code()), (5, "revoked"));
+    let after = relay
+        .handle
+        .call_blocking(|store| store.journals().len())
+        .unwrap();
+    assert_eq!((before, after), (0, 1), "what it knew is there");
+}
+
+#[test]
+fn without_a_relay_everything_stays_and_says_why() {
+    let folders = tempfile::tempdir().unwrap();
+    let device = {
+        let relay = Relay::start();
+        let device = Device::create(&folders.path().join("a"), "T7", &options()).unwrap();
+        device.join(&relay.code(Access::Write), false).unwrap();
+        device
+    };
+    new_area(&device, &["local_id=HA-1"]);
+    let request = SyncRequest {
+        deadline: Some(Duration::from_secs(1)),
+        ..SyncRequest::default()
+    };
+    let failed = device.sync_once(&request, &mut silent()).unwrap_err();
+    assert_eq!(failed.exit_code(), 4);
+    assert!(failed.retryable() && failed.hint().is_some());
+    assert_eq!(device.status().unwrap().member.unsent_changes, 1);
+    let mistyped = device.join("CAIRN1-OOPS", false).unwrap_err();
+    assert_eq!((mistyped.exit_code(), mistyped.code()), (2, "code"));
+    let which = device
+        .new_record(Some("south"), "hazardous_area", Envelope::default(), vec![])
+        .unwrap_err();
+    assert_eq!(which.code(), "unknown_scope");
+}
+
+#[test]
+fn what_is_recorded_while_a_session_is_open_goes_out_at_once() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let alpha = Device::create(&folders.path().join("a"), "T3", &options()).unwrap();
+    alpha.join(&relay.code(Access::Write), false).unwrap();
+    let bravo = Device::create(&folders.path().join("b"), "T5", &options()).unwrap();
+    bravo.join(&relay.code(Access::Write), false).unwrap();
+    let (equal, when_equal) = std::sync::mpsc::channel();
+    let (taken, when_taken) = std::sync::mpsc::channel();
+    let (stop_alpha, stopped_alpha) = tokio::sync::oneshot::channel::<()>();
+    let (stop_bravo, stopped_bravo) = tokio::sync::oneshot::channel::<()>();
+    std::thread::scope(|scope| {
+        let keep = |device, stopped: tokio::sync::oneshot::Receiver<()>| {
+            let (equal, taken) = (equal.clone(), taken.clone());
+            move || {
+                let device: &Device = device;
+                device
+                    .keep_synced(
+                        async {
+                            let _ = stopped.await;
+                        },
+                        &mut |event| {
+                            if matches!(event, cairn_device::transport::SyncEvent::Equal) {
+                                equal.send(()).unwrap();
+                            }
+                        },
+                        &mut |part| taken.send(part.changes_applied).unwrap(),
+                    )
+                    .unwrap()
+            }
+        };
+        let one = scope.spawn(keep(&alpha, stopped_alpha));
+        let other = scope.spawn(keep(&bravo, stopped_bravo));
+        when_equal.recv().unwrap();
+        when_equal.recv().unwrap();
+        new_area(&alpha, &["local_id=HA-live"]);
+        // Alpha takes its own entry in, bravo the change.
+        while when_taken.recv().unwrap() == 0 {}
+        stop_alpha.send(()).unwrap();
+        stop_bravo.send(()).unwrap();
+        assert_eq!(
+            one.join().unwrap().changes_sent,
+            0,
+            "nothing waited when it ended"
+        );
+        assert_eq!(other.join().unwrap().changes_received, 1);
+    });
+    assert!(bravo.find("HA-live").is_ok());
+}
