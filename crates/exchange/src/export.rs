@@ -3,13 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cairn_records::{
-    Record,
-    json::present,
-    perimeter::Extent,
-    schema::{Class, FieldType, Unit},
-    value::Value,
-};
+use cairn_records::{Record, json::present, perimeter::Extent, schema::Class, value::Value};
 use serde_json::{Value as Json, json};
 
 use crate::geojson::{Drawing, Geometry, geometry_text};
@@ -96,9 +90,6 @@ pub fn export_feature(id: &str, record: &Record, import_key: Option<&[u8; 32]>) 
             .and_then(|kind| kind.field(name))
             .map(|field| &field.field_type);
         let mut value = present(&reading.reads, field_type);
-        if let Some(field_type) = field_type {
-            value = in_plain_units(value, field_type);
-        }
         if let (Class::Set, Json::Array(members)) = (reading.class, &mut value) {
             members.sort_by_cached_key(Json::to_string);
         }
@@ -133,38 +124,6 @@ pub fn export_feature(id: &str, record: &Record, import_key: Option<&[u8; 32]>) 
             .insert(CONTENT_KEY.to_owned(), json!(content));
     }
     feature
-}
-
-/// Tenths of a metre and of a degree as metres and degrees, which is what people and other
-/// programs read in a bare number.
-fn in_plain_units(value: Json, field_type: &FieldType) -> Json {
-    match (field_type, value) {
-        (
-            FieldType::Integer {
-                unit: Unit::Dm | Unit::TenthDegree,
-                ..
-            },
-            Json::Number(tenths),
-        ) => tenths
-            .as_f64()
-            .map_or(Json::Number(tenths), |tenths| json!(tenths / 10.0)),
-        (FieldType::Entry(_), Json::Array(entries)) => entries
-            .into_iter()
-            .map(|entry| in_plain_units(entry, field_type))
-            .collect(),
-        (FieldType::Entry(parts), Json::Object(entry)) => {
-            let plain = entry.into_iter().map(|(name, value)| {
-                let part = parts.iter().find(|part| part.name == name);
-                let value = match part {
-                    Some(part) => in_plain_units(value, &part.field_type),
-                    None => value,
-                };
-                (name, value)
-            });
-            Json::Object(plain.collect())
-        }
-        (_, value) => value,
-    }
 }
 
 fn place(record: &Record, properties: &mut BTreeMap<String, Json>) -> Place {

@@ -3,7 +3,7 @@
 use crate::geometry::Position;
 use crate::perimeter::shape_to_geojson;
 use crate::read::{FieldReading, Record, Shown};
-use crate::schema::{FieldType, Kind};
+use crate::schema::{FieldType, Kind, Unit};
 use crate::value::{Value, hex};
 use serde_json::{Map, Value as Json, json};
 
@@ -129,7 +129,7 @@ impl Shown {
     }
 }
 
-/// A value by its field's type: positions as degrees, references as ids.
+/// A value by its field's type: positions as degrees, tenths as metres and degrees, references as ids.
 #[must_use]
 pub fn present(value: &Value, field_type: Option<&FieldType>) -> Json {
     match (field_type, value) {
@@ -152,6 +152,13 @@ pub fn present(value: &Value, field_type: Option<&FieldType>) -> Json {
             };
             Json::Object(entry.iter().map(named).collect())
         }
+        (
+            Some(FieldType::Integer {
+                unit: Unit::Dm | Unit::TenthDegree,
+                ..
+            }),
+            Value::Int(tenths),
+        ) => json!(*tenths as f64 / 10.0),
         (_, Value::Bytes(bytes)) => json!(hex(bytes)),
         _ => value.to_json(),
     }
@@ -162,4 +169,28 @@ pub fn present(value: &Value, field_type: Option<&FieldType>) -> Json {
 pub fn utc(seconds: i64) -> Option<String> {
     let at = jiff::Timestamp::from_second(seconds).ok()?;
     Some(at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input;
+    use crate::schema;
+
+    #[test]
+    fn what_is_shown_goes_back_in_as_it_was() {
+        let kind = schema::kind("hazardous_area").expect("the kind is there");
+        let field = kind.field("points").expect("the field is there");
+        let given = json!({
+            "type": "turning",
+            "bearing": 45.5,
+            "bearing_reference": "true",
+            "distance": 12.3,
+        });
+        let value = input::from_json("points", &field.field_type, &given).expect("a point");
+        let shown = present(&value, Some(&field.field_type));
+        assert_eq!(shown, given);
+        let again = input::from_json("points", &field.field_type, &shown).expect("a point");
+        assert_eq!(again, value);
+    }
 }
