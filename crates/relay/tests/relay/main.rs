@@ -1,0 +1,7 @@
+//! A relay in this process, devices on loopback, ops on its socket.
+
+mod enrolling;
+mod folder;
+mod reading;
+mod revoking;
+mod support;
