@@ -6,7 +6,9 @@ use crate::surviving_index::Survivor;
 use cairn_keys::{DeviceSecret, seal_entry};
 use cairn_replica::session::{Input, Output};
 use cairn_replica::{Holdings, Leaf};
-use cairn_store::{Fresh, Incoming, ModelDisk, OpenOptions, SegmentStore, Store, StoreError};
+use cairn_store::{
+    Fresh, Incoming, ModelDisk, OpenOptions, SegmentStore, SideObject, Store, StoreError,
+};
 use cairn_wire::frame::{CloseReason, ScopeLane};
 use cairn_wire::ids::{DeviceKey, EntryId};
 use cairn_wire::{Entry, EntryHeader};
@@ -123,6 +125,16 @@ impl Node {
                 valid.map(|valid| Some(Input::AuthorityAppended { valid }))
             }
             Output::SavePeer(record) => self.store.put_peer(peer, &record).map(|()| None),
+            Output::PutGrants(grants) => {
+                let grants = grants.into_iter().map(|bytes| SideObject {
+                    key: [&self.key().0[..], &bytes].concat(),
+                    counter: 1,
+                    bytes,
+                });
+                self.store
+                    .put_grants(grants.collect())
+                    .map(|_| Some(Input::SideObjectsGrown))
+            }
             _ => Ok(None),
         };
         done.unwrap_or(Some(Input::Close(CloseReason::StoreFailed)))

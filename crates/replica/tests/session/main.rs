@@ -1,4 +1,5 @@
 //! Whole sessions between two replicas over the real store: what they exchange and what it costs.
 
+mod hostile;
 mod situations;
 mod world;

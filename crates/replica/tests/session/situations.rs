@@ -6,7 +6,7 @@ use cairn_replica::holdings::PeerLane;
 use cairn_replica::session::{Input, Notice, Role};
 use cairn_sim::programme::device;
 use cairn_sim::{Node, Programme};
-use cairn_store::Store;
+use cairn_store::{SideObject, Store};
 use cairn_wire::frame::CloseReason;
 
 #[test]
@@ -692,4 +692,57 @@ fn a_changed_byte_never_makes_a_session_panic() {
             },
         );
     }
+}
+
+#[test]
+fn grants_reach_their_recipient_once() {
+    let programme = programme();
+    let (mut relay, mut device) = (node(&programme, 1), node(&programme, 2));
+    let grant = |recipient: &Node, bytes: &[u8]| SideObject {
+        key: [&recipient.key().0[..], bytes].concat(),
+        counter: 1,
+        bytes: bytes.to_vec(),
+    };
+    let other = node(&programme, 3);
+    let grants = vec![
+        grant(&device, b"a key"),
+        grant(&device, b"another key"),
+        grant(&other, b"a key for somebody else"),
+    ];
+    relay.store.put_grants(grants).unwrap();
+    let outcome = meet(&mut device, &mut relay);
+    assert!(outcome.dialler.equal && outcome.acceptor.equal);
+    let held = device.store.grants_for(&device.key()).unwrap();
+    assert_eq!(held.len(), 2);
+    assert!(device.store.grants_for(&other.key()).unwrap().is_empty());
+    let again = meet(&mut device, &mut relay);
+    assert!(again.bytes() <= 400, "{} bytes", again.bytes());
+}
+
+#[test]
+fn a_session_between_replicas_that_never_rest_ends() {
+    let programme = programme();
+    let (mut device, mut other) = (node(&programme, 2), node(&programme, 3));
+    write_many(&mut device, records(NORTH), 5);
+    write_many(&mut other, records(NORTH), 5);
+    let meeting = Meeting::default();
+    let mut a = Side::new(&mut device, Role::Dialler, &other, meeting);
+    let mut b = Side::new(&mut other, Role::Acceptor, &device, meeting);
+    // Both write before every exchange, so that no check is ever of now.
+    let mut now = 0;
+    while a.closed.is_none() {
+        now += 100;
+        assert!(now < 20_000, "it goes on");
+        write_many(&mut device, records(NORTH), 1);
+        write_many(&mut other, records(NORTH), 1);
+        a.feed(now, Input::Grown, &mut device, other.key());
+        b.feed(now, Input::Grown, &mut other, device.key());
+        exchange_once(&mut a, &mut device, &mut b, &mut other, now);
+    }
+    assert_eq!(a.closed, Some(CloseReason::Done));
+    assert!(!a.equal);
+    assert!(device.ids(records(NORTH)).len() > 50);
+    let after = meet(&mut device, &mut other);
+    assert!(after.dialler.equal && after.acceptor.equal);
+    assert_same(&device, &other, records(NORTH));
 }

@@ -264,6 +264,40 @@ pub fn run_with(
     }
 }
 
+/// Delivers what each side has to say now, once.
+pub fn exchange_once(
+    a: &mut Side,
+    dialler: &mut Node,
+    b: &mut Side,
+    acceptor: &mut Node,
+    now: u64,
+) {
+    let meeting = Meeting::default();
+    let (mut from_a, mut from_b) = (Vec::new(), Vec::new());
+    while let Some(piece) = a.take(meeting, &mut 0) {
+        from_a.push(piece);
+    }
+    while let Some(piece) = b.take(meeting, &mut 0) {
+        from_b.push(piece);
+    }
+    for (channel, bytes) in from_a {
+        b.feed(
+            now,
+            Input::Bytes { channel, bytes },
+            acceptor,
+            dialler.key(),
+        );
+    }
+    for (channel, bytes) in from_b {
+        a.feed(
+            now,
+            Input::Bytes { channel, bytes },
+            dialler,
+            acceptor.key(),
+        );
+    }
+}
+
 pub fn meet(dialler: &mut Node, acceptor: &mut Node) -> Outcome {
     meet_as(dialler, acceptor, Meeting::default())
 }
