@@ -26,8 +26,9 @@ pub(crate) struct Outcome {
     pub(crate) link: Option<LinkError>,
 }
 
-/// How long the other side may take to confirm the last bytes.
-const LINGER: Duration = Duration::from_secs(5);
+/// How long the other side may take to confirm the last bytes: a few round trips, within these bounds.
+const LINGER_MIN: Duration = Duration::from_secs(1);
+const LINGER_MAX: Duration = Duration::from_secs(5);
 /// How often the link's rate and bytes are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -204,7 +205,7 @@ impl Runner {
                     if at_once || done {
                         break None;
                     }
-                    deadline.as_mut().reset(tokio::time::Instant::now() + LINGER);
+                    deadline.as_mut().reset(tokio::time::Instant::now() + linger(link));
                 }
                 () = &mut deadline, if session.is_some() => break None,
                 _ = look.tick() => {
@@ -245,6 +246,10 @@ impl Runner {
             link: link_error,
         }
     }
+}
+
+fn linger(link: &Link) -> Duration {
+    (link.connection.rtt() * 4).clamp(LINGER_MIN, LINGER_MAX)
 }
 
 /// Wakes the engine when a connection's task is dropped in the middle; it then finds that nobody waits

@@ -97,6 +97,7 @@ pub(crate) enum Event {
     },
     Call(Call),
     SideObjectsGrown,
+    SideObjects,
     Wake,
     Stop(oneshot::Sender<Result<(), EngineError>>),
 }
@@ -238,6 +239,12 @@ impl Handle {
             .blocking_send(call(work, answer))
             .map_err(|_| self.stopped())?;
         answered.blocking_recv().map_err(|_| self.stopped())
+    }
+
+    /// Tells live sessions that grants or receipts were put into the store by [`Self::call`]. Entries and
+    /// the authority's log are noticed without being told.
+    pub async fn announce_side_objects(&self) -> Result<(), EngineError> {
+        self.send(Event::SideObjects).await
     }
 
     /// Follows what changes: wait on it, then look at what grew.

@@ -187,6 +187,7 @@ impl Engine {
                     self.pulse.send_modify(|pulse| pulse.side_objects += 1);
                     self.feed_others(None, &Input::SideObjectsGrown, &mut round);
                 }
+                Event::SideObjects => self.spread_side_objects(None, &mut round),
                 Event::Wake => {}
                 Event::Stop(answer) => stopping = Some(answer),
             }
@@ -287,9 +288,8 @@ impl Engine {
             self.drain(id, round);
         }
         let by = round.side_objects_by.take();
-        if let Some(by) = by {
-            self.pulse.send_modify(|pulse| pulse.side_objects += 1);
-            self.feed_others(Some(by), &Input::SideObjectsGrown, round);
+        if by.is_some() {
+            self.spread_side_objects(by, round);
         }
         for (id, entries) in std::mem::take(&mut round.authority) {
             self.append_authority(id, entries, round);
@@ -412,6 +412,11 @@ impl Engine {
             self.pulse.send_modify(|pulse| pulse.authority += 1);
             self.feed_others(only_by, &Input::AuthorityGrown, round);
         }
+    }
+
+    fn spread_side_objects(&mut self, by: Option<SessionId>, round: &mut Round) {
+        self.pulse.send_modify(|pulse| pulse.side_objects += 1);
+        self.feed_others(by, &Input::SideObjectsGrown, round);
     }
 
     fn feed_others(&mut self, except: Option<SessionId>, input: &Input, round: &mut Round) {

@@ -3,6 +3,8 @@
 use super::*;
 use crate::dial::keep_synced;
 use crate::registry::{Direction, SessionState};
+use crate::side_objects::grant_object;
+use cairn_keys::grant::Grant;
 use cairn_store::Failure;
 use cairn_wire::frame::CloseReason;
 use tokio::sync::oneshot;
@@ -203,6 +205,69 @@ async fn who_watches_is_told_each_time_that_all_is_equal() {
     };
     let (kept, ()) = tokio::join!(keeping, writing);
     assert_eq!(kept.unwrap().entries_sent, 1);
+}
+
+#[tokio::test]
+async fn a_live_member_gets_its_grants_at_once_and_hears_of_its_revocation() {
+    let (mut programme, relay, devices) = world(1);
+    let device = &devices[0];
+    let (told, mut equals) = tokio::sync::mpsc::unbounded_channel();
+    let keeping = async {
+        let mut on_event = |event| {
+            if matches!(event, SyncEvent::Equal) {
+                // The test has seen enough.
+                let _ = told.send(());
+            }
+        };
+        let (target, options) = (relay.target(), patient());
+        let (handle, identity) = (&device.handle, &device.identity);
+        let never = std::future::pending();
+        keep_synced(handle, identity, &target, &options, never, &mut on_event).await
+    };
+    let acting = async {
+        equals.recv().await.unwrap();
+        let grant = Grant::seal(
+            programme.id(),
+            &programme.scope_key,
+            &device.secret.public(),
+            &[5; 32],
+        );
+        let object = grant_object(&grant.unwrap());
+        relay
+            .handle
+            .call(move |store| store.put_grants(vec![object]).unwrap())
+            .await
+            .unwrap();
+        relay.handle.announce_side_objects().await.unwrap();
+        let mut pulse = device.handle.subscribe();
+        pulse
+            .wait_for(|pulse| pulse.side_objects > 0)
+            .await
+            .unwrap();
+        let me = device.secret.device();
+        let grants = device
+            .handle
+            .call(move |store| store.grants_for(&me).unwrap());
+        assert_eq!(grants.await.unwrap().len(), 1);
+
+        let revocation = programme.revoke(&device.secret);
+        relay
+            .handle
+            .call(move |store| store.append_authority(vec![revocation]).unwrap())
+            .await
+            .unwrap();
+    };
+    let (kept, ()) = tokio::join!(keeping, acting);
+    assert!(
+        matches!(
+            kept,
+            Err(SyncError::Refused {
+                reason: CloseReason::Revoked,
+                ..
+            })
+        ),
+        "{kept:?}"
+    );
 }
 
 /// Waits until a replica holds so many entries.
