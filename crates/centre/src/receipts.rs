@@ -234,3 +234,68 @@ fn branch_of(store: &dyn Store, leaf: &Leaf) -> Result<Option<[u8; 8]>, Holdings
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_wire::ids::{DeviceKey, Incarnation};
+
+    fn leaf(number: u64) -> Leaf {
+        Leaf {
+            log: LogId {
+                scope: ScopeId([1; 16]),
+                lane: Lane::Urgent,
+                device: DeviceKey([2; 32]),
+                incarnation: Incarnation([3; 16]),
+            },
+            number,
+            id: id(number),
+        }
+    }
+
+    fn id(number: u64) -> EntryId {
+        let mut id = [9; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        EntryId(id)
+    }
+
+    fn faulty(number: u64, fault: Fault) -> FaultyEntry {
+        FaultyEntry {
+            id: id(number),
+            of: ScopeLane {
+                scope: ScopeId([1; 16]),
+                lane: Lane::Urgent,
+            },
+            number,
+            previous: if number == 1 {
+                EntryId::NONE
+            } else {
+                id(number - 1)
+            },
+            fault,
+        }
+    }
+
+    #[test]
+    fn the_number_stops_before_the_exception_that_does_not_fit() {
+        let stuck = Fault::Exception(Exception::Stuck);
+        let faults: Vec<_> = (1..=100).map(|number| faulty(number * 2, stuck)).collect();
+        let (opened, exceptions) = opened_before_faults(&leaf(300), &faults);
+        assert_eq!(exceptions.len(), EXCEPTIONS_MAX);
+        assert_eq!(opened, up_to(129, id(129)));
+        let (opened, exceptions) = opened_before_faults(&leaf(128), &faults);
+        assert_eq!(exceptions.len(), 64);
+        assert_eq!(opened, up_to(128, id(128)));
+    }
+
+    #[test]
+    fn the_number_stops_before_what_is_not_opened() {
+        let faults = [faulty(1, Fault::NotOpened)];
+        let (opened, exceptions) = opened_before_faults(&leaf(5), &faults);
+        assert_eq!((opened, exceptions.len()), (UpTo::NONE, 0));
+        // What stands above the leaf is detached, and no part of what is signed.
+        let faults = [faulty(7, Fault::NotOpened)];
+        let (opened, _) = opened_before_faults(&leaf(5), &faults);
+        assert_eq!(opened, up_to(5, id(5)));
+    }
+}
