@@ -220,7 +220,10 @@ impl FrameSource {
             self.whole += length;
             self.begun = None;
         }
-        if self.raw.len() > self.whole && self.begun.is_none() {
+        if self.raw.len() == self.whole {
+            // A connection that rests keeps no buffer.
+            self.reader = FrameReader::default();
+        } else if self.begun.is_none() {
             self.begun = Some(Instant::now());
         }
         Ok(())

@@ -3,12 +3,13 @@
 use super::{Ended, EngineError, EngineOptions, Event, Outlet, Pulse, QUEUE_EVENTS, Start};
 use crate::registry::{Registry, SessionId, SessionState};
 use crate::side_objects;
+use cairn_keys::Membership;
 use cairn_keys::authority::Role as MemberRole;
 use cairn_replica::holdings::{Holdings, Origin};
 use cairn_replica::session::{Input, Millis, Notice, Output, Session, SessionError};
 use cairn_store::{Incoming, Store, StoreError};
 use cairn_wire::frame::{CloseReason, ScopeLane};
-use cairn_wire::{AuthorityRef, DeviceKey, Entry};
+use cairn_wire::{AuthorityRef, DeviceKey, Entry, ScopeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,6 +35,7 @@ pub(super) struct Engine {
 struct Running {
     session: Session,
     peer: DeviceKey,
+    interests: Interests,
     outlet: Outlet,
     ended: oneshot::Sender<Ended>,
     equal: bool,
@@ -226,6 +228,7 @@ impl Engine {
         let running = Running {
             session,
             peer,
+            interests: Interests::of(self.store.membership(), &peer),
             outlet,
             ended,
             equal: false,
@@ -396,21 +399,27 @@ impl Engine {
 
     /// Tells the sessions, and whoever watches, what grew.
     fn spread_growth(&mut self, only_by: Option<SessionId>, round: &mut Round) {
-        let mut grown = false;
+        let mut grown = BTreeSet::new();
         for of in self.store.journals() {
             let end = self.store.journal_end(of).position;
-            grown |= self.ends.insert(of, end) != Some(end);
-        }
-        if grown {
-            self.unticked = true;
-            self.pulse.send_modify(|pulse| pulse.journals += 1);
-            self.feed_others(only_by, &Input::Grown, round);
+            if self.ends.insert(of, end) != Some(end) {
+                grown.insert(of.scope);
+            }
         }
         let head = self.store.authority_head();
         if head != self.authority {
             self.authority = head;
             self.pulse.send_modify(|pulse| pulse.authority += 1);
+            for running in self.sessions.values_mut() {
+                running.interests = Interests::of(self.store.membership(), &running.peer);
+            }
             self.feed_others(only_by, &Input::AuthorityGrown, round);
+        }
+        if !grown.is_empty() {
+            self.unticked = true;
+            self.pulse.send_modify(|pulse| pulse.journals += 1);
+            let interested = |running: &Running| running.interests.touch(&grown);
+            self.feed_where(interested, only_by, &Input::Grown, round);
         }
     }
 
@@ -420,11 +429,24 @@ impl Engine {
     }
 
     fn feed_others(&mut self, except: Option<SessionId>, input: &Input, round: &mut Round) {
-        let ids: Vec<_> = self.sessions.keys().copied().collect();
+        self.feed_where(|_| true, except, input, round);
+    }
+
+    fn feed_where(
+        &mut self,
+        wanted: impl Fn(&Running) -> bool,
+        except: Option<SessionId>,
+        input: &Input,
+        round: &mut Round,
+    ) {
+        let ids: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(id, running)| Some(**id) != except && wanted(running))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
-            if Some(id) != except {
-                self.feed(id, input.clone(), round);
-            }
+            self.feed(id, input.clone(), round);
         }
     }
 
@@ -433,12 +455,9 @@ impl Engine {
             return;
         };
         let membership = self.store.membership();
-        let passes_on = membership.member(&peer).is_some_and(|member| {
-            matches!(
-                member.role,
-                MemberRole::Relay | MemberRole::Hub | MemberRole::Centre
-            )
-        });
+        let passes_on = membership
+            .member(&peer)
+            .is_some_and(|member| carries_all(member.role));
         let programme = self.store.programme();
         let device = self.store.device();
         let objects: Vec<_> = grants
@@ -560,6 +579,39 @@ impl Engine {
         // The connection's task is gone if the programme ends: nobody needs to know.
         let _ = running.ended.send(ended);
     }
+}
+
+/// Growth of which scopes a session wants to hear of.
+enum Interests {
+    All,
+    Scopes(BTreeSet<ScopeId>),
+}
+
+impl Interests {
+    fn of(membership: &Membership, peer: &DeviceKey) -> Self {
+        match membership.member(peer) {
+            Some(member) if carries_all(member.role) => Self::All,
+            _ => {
+                let scopes = membership.scopes_now(peer);
+                Self::Scopes(scopes.into_iter().map(|(scope, _)| scope).collect())
+            }
+        }
+    }
+
+    fn touch(&self, grown: &BTreeSet<ScopeId>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Scopes(scopes) => !scopes.is_disjoint(grown),
+        }
+    }
+}
+
+/// Does a member of this role hold every scope, and pass on what it cannot read?
+fn carries_all(role: MemberRole) -> bool {
+    matches!(
+        role,
+        MemberRole::Relay | MemberRole::Hub | MemberRole::Centre
+    )
 }
 
 enum Woken {

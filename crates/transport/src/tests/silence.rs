@@ -1,6 +1,7 @@
 //! A network that goes away in the middle, and comes back.
 
 use super::*;
+use cairn_store::Unsynced;
 use cairn_wire::limits;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -215,4 +216,56 @@ async fn a_relay_that_was_killed_and_is_back_tells_old_connections_at_once() {
     assert!(report.complete);
     assert_eq!(report.connections, 2);
     assert_eq!(held(&handle).await, held(&device.handle).await);
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_survives_a_power_cut_at_the_relay_at_any_moment() {
+    let mut programme = Programme::new();
+    let relay_secret = secret(100);
+    programme.member(&relay_secret, Role::Relay);
+    programme.member(&secret(101), Role::Device);
+    let disk = ModelDisk::new();
+    let store = programme.store(&relay_secret, disk.clone());
+    let handle = engine::start(store, EngineOptions::default()).unwrap();
+    let relay = Relay::start(&relay_secret, handle, AcceptOptions::default());
+    let device = Device::new(&programme, secret(101));
+    programme
+        .write(&device.handle, &device.secret, 60, 4000)
+        .await;
+    let slow = SyncOptions {
+        bandwidth_bytes_per_second: Some(240_000),
+        ..patient()
+    };
+    let relay_key = relay.key;
+    let looking = async {
+        let mut pulse = device.handle.subscribe();
+        let mut looks = 0;
+        loop {
+            pulse.changed().await.unwrap();
+            let acknowledged = device
+                .handle
+                .call(move |store| {
+                    let peer = store.peer(&relay_key).unwrap();
+                    let lane = peer.lanes.get(&OF)?;
+                    Some(lane.acknowledged?.mark.position)
+                })
+                .await
+                .unwrap()
+                .unwrap_or(0);
+            // First what is acknowledged, then the cut: nothing written since can help.
+            let image = disk.crash(Unsynced::Dropped, looks);
+            let kept = open(&relay_secret, image).journal_end(OF).position;
+            assert!(
+                acknowledged <= kept,
+                "{acknowledged} acknowledged, {kept} kept"
+            );
+            looks += 1;
+            if acknowledged == 60 {
+                return looks;
+            }
+        }
+    };
+    let (report, looks) = tokio::join!(device.sync_with(&relay, &slow), looking);
+    assert!(report.unwrap().complete);
+    assert!(looks > 5, "{looks} looks");
 }
