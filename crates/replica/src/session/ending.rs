@@ -14,7 +14,7 @@ const LIVE_QUIET_MS: Millis = 2_000;
 const FINISH_MS: Millis = 1_500;
 /// How long the peer's goodbye is awaited.
 const LINGER_MS: Millis = 5_000;
-/// How long a session that is to end waits for a moment in which neither side grows.
+/// How long a session that has done what it came for waits for the proof, which growth may prevent.
 const PATIENCE_MS: Millis = 5_000;
 /// How long a peer that no one knows may take to show that it is a member.
 const UNKNOWN_MS: Millis = 15_000;
@@ -26,6 +26,8 @@ pub(super) struct Ending {
     finishing_since: Option<Millis>,
     budget_reached: bool,
     revoked: bool,
+    /// Since when each side holds what the other held at the start.
+    through_since: Option<Millis>,
     /// When both had said who they are.
     met_at: Option<Millis>,
     said_bye: Option<(Millis, CloseReason)>,
@@ -249,7 +251,7 @@ impl Session {
             && acknowledged.is_some_and(|it| it.mark.position >= lane.declared.end.position)
     }
 
-    fn all_done(&self, now: Millis, holdings: &dyn Holdings) -> Completion {
+    fn completion(&self, holdings: &dyn Holdings) -> Completion {
         let settled = self.peer.is_some()
             && self.standing != Standing::Unknown
             && !self.states_awaited
@@ -257,13 +259,12 @@ impl Session {
         if !settled {
             return Completion::Open;
         }
-        let patient = self.ending.met_at.is_none_or(|at| now < at + PATIENCE_MS);
         let mut completion = Completion::Complete;
         for (of, lane) in &self.lanes {
             if self.is_done(*of, lane, holdings) {
                 continue;
             }
-            if patient || !self.is_through(*of, lane) {
+            if !self.is_through(*of, lane) {
                 return Completion::Open;
             }
             completion = Completion::Through;
@@ -275,8 +276,13 @@ impl Session {
     }
 
     pub(super) fn end_if_due(&mut self, now: Millis, holdings: &dyn Holdings) {
-        let completion = self.all_done(now, holdings);
+        let completion = self.completion(holdings);
         let complete = completion == Completion::Complete;
+        if completion == Completion::Through {
+            self.ending.through_since.get_or_insert(now);
+        } else {
+            self.ending.through_since = None;
+        }
         if complete && !self.ending.equal_said {
             self.remember_pair(holdings);
             self.save_peer();
@@ -287,7 +293,14 @@ impl Session {
         }
         self.ending.equal_said = complete;
         self.save_peer();
-        self.say_bye_if_due(now, completion != Completion::Open);
+        let through = self.ending.through_since;
+        let patience_ms = if self.ending.finish_asked {
+            0
+        } else {
+            PATIENCE_MS
+        };
+        let through = through.is_some_and(|since| now >= since + patience_ms);
+        self.say_bye_if_due(now, complete || through);
         self.close_if_due(now);
     }
 
@@ -433,6 +446,9 @@ impl Session {
         }
         if self.standing == Standing::Unknown {
             return self.ending.met_at.map(|at| at + UNKNOWN_MS);
+        }
+        if let Some(since) = self.ending.through_since.filter(|_| !self.is_live()) {
+            return Some(since + PATIENCE_MS);
         }
         if !self.rests() {
             return None;

@@ -12,8 +12,9 @@ use cairn_wire::{Entry, EntryId};
 
 /// What an entry's frame adds to its bytes at most (it leaves out more).
 const ENTRY_FRAME_BYTES: u64 = 24;
-/// Entry bytes read from the journal at a time.
-const READ_BYTES: usize = 64 * 1024;
+/// Entry bytes read from the journal at a time: as many as can be sent, between these two.
+const READ_BYTES_MIN: usize = 4 * 1024;
+const READ_BYTES_MAX: usize = 64 * 1024;
 /// Ids of sent entries that are remembered.
 const SENT_IDS_MAX: usize = 4096;
 /// What stays of a byte budget for acknowledgements and the goodbye.
@@ -155,7 +156,8 @@ impl Session {
             if lane.sending != Sending::Streaming || lane.next.position >= end.position {
                 break;
             }
-            let items = holdings.journal(of, lane.next.position, READ_BYTES)?;
+            let read_bytes = READ_BYTES_MAX.min(self.room_bytes().max(READ_BYTES_MIN));
+            let items = holdings.journal(of, lane.next.position, read_bytes)?;
             if items.is_empty() {
                 break;
             }
@@ -358,8 +360,17 @@ impl Session {
             self.ending.budget_reached();
             return false;
         }
-        let undurable: u64 = self.streams_out.iter().map(|it| it.sent - it.durable).sum();
+        let undurable = self.undurable_bytes();
         undurable == 0 || undurable + cost <= self.window_bytes as u64
+    }
+
+    fn undurable_bytes(&self) -> u64 {
+        self.streams_out.iter().map(|it| it.sent - it.durable).sum()
+    }
+
+    fn room_bytes(&self) -> usize {
+        self.window_bytes
+            .saturating_sub(usize::try_from(self.undurable_bytes()).unwrap_or(usize::MAX))
     }
 
     fn has_budget(&self, cost: u64) -> bool {
