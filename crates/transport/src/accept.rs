@@ -197,7 +197,12 @@ impl Door {
             let _ = incoming.retry();
             return;
         }
-        if half_open >= limits::INCOMING_MAX {
+        // Those that have no session yet are bounded too, whatever their keys.
+        let connections_max = self
+            .options
+            .sessions_max
+            .saturating_add(limits::INCOMING_MAX);
+        if half_open >= limits::INCOMING_MAX || connections.len() >= connections_max {
             incoming.refuse();
             return;
         }
