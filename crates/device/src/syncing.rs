@@ -398,8 +398,7 @@ fn put_relays(
     member.put_private(store, RELAYS, &bytes)
 }
 
-/// What nobody listens to.
-#[must_use]
+/// For who does not listen.
 pub fn silent() -> impl FnMut(SyncEvent) + Send {
     |_| {}
 }

@@ -2,7 +2,6 @@
 
 use crate::error::DeviceError;
 use crate::joining::joined;
-use crate::syncing::seal_and_declare;
 use crate::{Device, fresh_incarnation, moment};
 use cairn_member::{
     AsOf, Filter, ImportRow, Imported, Line, Listed, Member, MemberError, OpenRecord, RequestError,
@@ -166,7 +165,7 @@ impl Device {
         let done = self.try_with(move |member, store| {
             let done = work(member, store)?;
             if live {
-                seal_and_declare(member, store, Some(Lane::Urgent), fresh)?;
+                member.seal_outbox(store, Some(Lane::Urgent), fresh)?;
             }
             Ok(done)
         })?;

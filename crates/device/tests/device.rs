@@ -372,3 +372,55 @@ fn what_is_recorded_while_a_session_is_open_goes_out_at_once() {
     });
     assert!(bravo.find("HA-live").is_ok());
 }
+
+#[test]
+fn a_folder_shows_nothing_of_what_was_typed() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let folder = folders.path().join("a");
+    let device = Device::create(&folder, "T7", &options()).unwrap();
+    device.join(&relay.code(Access::Write), false).unwrap();
+    let texts = [
+        "local_id=KANARIENVOGEL-1",
+        "access_notes=behind the mill",
+        "perimeter=44.8765432, 16.1234567",
+    ];
+    new_area(&device, &texts);
+    sync(&device);
+    device
+        .edit(
+            "KANARIENVOGEL-1",
+            None,
+            edits(&["location_name=Kanarienvogel"]),
+        )
+        .unwrap();
+    device.close().unwrap();
+    let mut folders = vec![folder.join("store")];
+    let mut files = 0;
+    while let Some(next) = folders.pop() {
+        for item in std::fs::read_dir(next).unwrap() {
+            let path = item.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            files += 1;
+            let bytes = std::fs::read(&path).unwrap();
+            let needles: [&[u8]; 8] = [
+                b"KANARIENVOGEL",
+                b"Kanarienvogel",
+                b"behind the mill",
+                b"north/hazards",
+                b"hazardous_area",
+                &448_765_432_i32.to_be_bytes(),
+                &448_765_432_i32.to_le_bytes(),
+                b"127.0.0.1",
+            ];
+            for needle in needles {
+                let shows = bytes.windows(needle.len()).any(|window| window == needle);
+                assert!(!shows, "{} shows {needle:?}", path.display());
+            }
+        }
+    }
+    assert!(files >= 3, "{files} files");
+}

@@ -119,7 +119,7 @@ impl Delivery {
         self.acknowledged.get(&of).copied().unwrap_or(0)
     }
 
-    fn from_relay(&self, origins: &[Origin]) -> bool {
+    fn relay_sent(&self, origins: &[Origin]) -> bool {
         origins
             .iter()
             .any(|origin| self.relays.contains(&origin.peer))
@@ -164,7 +164,7 @@ impl Delivery {
         let items = store.journal(row.of, row.position, 1)?;
         Ok(items
             .first()
-            .is_some_and(|item| self.from_relay(&item.origins)))
+            .is_some_and(|item| self.relay_sent(&item.origins)))
     }
 }
 
@@ -201,7 +201,7 @@ impl Member {
                 };
                 position = last.after.position;
                 for item in &items {
-                    if !delivery.from_relay(&item.origins) {
+                    if !delivery.relay_sent(&item.origins) {
                         self.count_entry(&item.entry, &mut unsent);
                     }
                 }

@@ -92,6 +92,8 @@ impl Member {
             imported.considered += 1;
             let key = import_key_of(kind, &scope, &row.edits);
             let said = match known.get(&key) {
+                // All that it says is its key: there is nothing to compare.
+                Some(id) if !has_identity(&row) => RowOutcome::Duplicate(*id),
                 Some(id) => {
                     // What it is compared with must be there to read.
                     self.commit_group(store, scope, kind, &mut group, outcome)?;
@@ -236,6 +238,12 @@ impl Group {
     fn is_full(&self, now_ms: u64) -> bool {
         self.bytes >= GROUP_BYTES_MAX || now_ms.saturating_sub(self.begun_ms) >= GROUP_MS_MAX
     }
+}
+
+/// Is it known again by what its source calls it, rather than by all it says?
+fn has_identity(row: &ImportRow) -> bool {
+    let identity = |edit: &Edit| matches!(edit, Edit::Set { field, .. } if field == "external_id");
+    row.edits.iter().any(identity)
 }
 
 /// Does the record not say that already?

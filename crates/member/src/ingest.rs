@@ -29,6 +29,10 @@ const AUTHORITY_BYTES: usize = 256 * 1024;
 /// Number under which entries are remembered of which too much waits already. No key has it.
 const CROWDED: u32 = u32::MAX;
 
+/// Gives an entry from wherever the journals are; the store is that of the tables.
+pub type FindEntry<'a> =
+    &'a mut dyn FnMut(&dyn Store, &EntryId) -> Result<Option<Entry>, MemberError>;
+
 /// What taking in entries did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ingested {
@@ -205,7 +209,7 @@ impl Member {
         &self,
         tables: &mut dyn Store,
         membership: &Membership,
-        entry: &mut dyn FnMut(&dyn Store, &EntryId) -> Result<Option<Entry>, MemberError>,
+        entry: FindEntry<'_>,
     ) -> Result<Ingested, MemberError> {
         let mut waiting: Vec<EntryId> = Vec::new();
         let keys: Vec<_> = self

@@ -371,7 +371,7 @@ fn reads_as(record: &Record, field: &str, value: &str) -> bool {
     let matches = |found: &Json| match found {
         Json::String(text) => text.eq_ignore_ascii_case(value),
         Json::Null => value.is_empty(),
-        other => other.to_string() == value,
+        other => serde_json::from_str::<Json>(value).is_ok_and(|value| value == *other),
     };
     let reads = record.reads(field).to_json();
     match &reads {

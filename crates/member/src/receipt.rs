@@ -255,3 +255,94 @@ impl Reader<'_> {
         Ok(up_to)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_keys::{
+        Access, AuthorityLog, AuthoritySecret, Body, GrantHash, MemberSet, ScopeKey, SealedName,
+        Subject,
+    };
+
+    fn programme(role: Role) -> (AuthorityLog, DeviceSecret, Receipt) {
+        let authority = AuthoritySecret::from_bytes(&[1; 32]);
+        let programme_key = ScopeKey::new(ScopeId::AUTHORITY, 1, &[2; 32]);
+        let recovery = AuthoritySecret::from_bytes(&[3; 32]).public();
+        let mut log = AuthorityLog::found(&authority, recovery, programme_key.commitment());
+        let centre = DeviceSecret::from_bytes(&[4; 64]);
+        let subject = Subject::Member(centre.device());
+        let body = Body::MemberSet(MemberSet {
+            public: centre.public(),
+            role,
+            scopes: vec![(ScopeId([5; 16]), Access::Decide)],
+            name: SealedName::seal(log.programme(), subject, &programme_key, "centre"),
+            code: None,
+            grant_set: GrantHash::of_set(&[]),
+        });
+        let bytes = log.sign(&authority, &body).unwrap();
+        log.append_verified(&bytes).unwrap();
+        let receipt = Receipt {
+            programme: log.programme(),
+            centre: centre.device(),
+            log: LogId {
+                scope: ScopeId([5; 16]),
+                lane: Lane::Urgent,
+                device: DeviceKey([6; 32]),
+                incarnation: Incarnation([7; 16]),
+            },
+            branch: [0; 8],
+            counter: 3,
+            opened: UpTo {
+                number: 9,
+                id: EntryId([8; 32]),
+            },
+            backed_up: UpTo::NONE,
+            exceptions: [
+                (EntryId([1; 32]), Exception::Waiting),
+                (EntryId([2; 32]), Exception::Quarantined),
+            ]
+            .into(),
+        };
+        (log, centre, receipt)
+    }
+
+    #[test]
+    fn a_receipt_reads_back_and_every_bent_bit_is_refused() {
+        let (log, centre, receipt) = programme(Role::Centre);
+        let bytes = receipt.sign(&centre).unwrap();
+        assert!(bytes.len() <= cairn_wire::limits::RECEIPT_BYTES_MAX);
+        assert_eq!(
+            Receipt::verify(&bytes, log.membership()),
+            Ok(receipt.clone())
+        );
+        let object = read_receipt(&bytes, log.membership()).unwrap();
+        assert_eq!((object.counter, object.key.len()), (3, 32 + 65 + 8));
+        for at in 0..bytes.len() {
+            assert!(Receipt::verify(&bytes[..at], log.membership()).is_err());
+            let mut bent = bytes.clone();
+            bent[at] ^= 1;
+            assert!(
+                Receipt::verify(&bent, log.membership()).is_err(),
+                "byte {at}"
+            );
+        }
+        let mut full = receipt;
+        full.exceptions = (0..EXCEPTIONS_MAX)
+            .map(|at| (EntryId([at as u8; 32]), Exception::Stuck))
+            .collect();
+        let largest = full.sign(&centre).unwrap().len();
+        assert!(largest <= cairn_wire::limits::RECEIPT_BYTES_MAX);
+        full.exceptions.insert(EntryId([200; 32]), Exception::Stuck);
+        assert_eq!(full.sign(&centre), None);
+    }
+
+    #[test]
+    fn only_a_centre_signs_receipts() {
+        let (log, device, receipt) = programme(Role::Device);
+        let bytes = receipt.sign(&device).unwrap();
+        let refused = Receipt::verify(&bytes, log.membership());
+        assert_eq!(refused, Err(ReceiptError::Signer));
+        let (_, _, receipt) = programme(Role::Centre);
+        assert_eq!(receipt.sign(&DeviceSecret::from_bytes(&[9; 64])), None);
+    }
+}

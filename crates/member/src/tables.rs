@@ -54,6 +54,9 @@ impl Kept {
     }
 }
 
+/// Called with key and value of a row; answers whether to go on.
+pub(crate) type VisitRow<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, MemberError>;
+
 /// The derived tables of a store, opened.
 #[derive(Clone, Copy)]
 pub(crate) struct Tables<'a> {
@@ -85,7 +88,7 @@ impl<'a> Tables<'a> {
         &self,
         kept: Kept,
         prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, MemberError>,
+        visit: VisitRow<'_>,
     ) -> Result<(), MemberError> {
         let hashed_prefix = self.key.hashed_prefix(kept.byte(), prefix);
         let mut from: Option<Vec<u8>> = None;

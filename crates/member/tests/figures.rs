@@ -154,6 +154,28 @@ fn eight_thousand_areas() {
         saves[25], saves[49]
     );
 
+    let mut in_process = Vec::new();
+    for row in 0..50 {
+        let moment = alpha.moment();
+        let row = area(2 * AREAS + row);
+        let began = Instant::now();
+        let edits = &row.edits;
+        alpha
+            .member
+            .new_record(
+                &mut *alpha.store,
+                &moment,
+                SCOPE,
+                kind(),
+                &row.envelope,
+                edits,
+            )
+            .unwrap();
+        in_process.push(began.elapsed());
+    }
+    in_process.sort_unstable();
+    println!("… in process, without a disk: median {:?}", in_process[25]);
+
     let began = Instant::now();
     other.close().unwrap();
     println!("close: {:?}", began.elapsed());

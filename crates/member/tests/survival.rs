@@ -5,6 +5,7 @@ mod programme;
 use cairn_keys::{Access, Grant, Leaf, Role};
 use cairn_member::{ImportRow, Member, RowOutcome, TableKey};
 use cairn_records::{Envelope, input};
+use cairn_store::disk::Disk as _;
 use cairn_store::{Store, TableName, Unsynced, WriteSet};
 use programme::{OF, Programme, Replica, SCOPE, exchange, kind, set, square};
 
@@ -386,4 +387,180 @@ fn an_index_that_does_not_open_under_the_key_says_so() {
         matches!(asked, Err(cairn_member::MemberError::Tables(_))),
         "{asked:?}"
     );
+}
+
+#[test]
+fn trust_that_hangs_on_a_leaf_comes_when_the_leaf_does() {
+    let mut programme = Programme::found();
+    let mut centre = programme.member("Centre", Role::Ops, Access::Decide);
+    let mut team = team(&mut programme, "T6");
+    programme.tell(&mut centre);
+    let area = team.new_area(&["slope=flat", &square(44.0, 18.0, 50)]);
+    team.seal();
+    team.edit(&area, &["slope=steep"]);
+    team.seal();
+    let entries: Vec<_> = team
+        .store
+        .journal(OF, 0, usize::MAX)
+        .unwrap()
+        .into_iter()
+        .map(|item| item.entry)
+        .collect();
+    let last = entries.last().unwrap();
+    let leaf = Leaf {
+        scope: SCOPE,
+        lane: OF.lane,
+        incarnation: last.header().log.incarnation,
+        number: last.header().number,
+        id: last.id(),
+    };
+    programme.revoke(team.device(), vec![leaf]);
+    programme.tell(&mut centre);
+    let give = |centre: &mut Replica, entry: &cairn_wire::Entry| {
+        let incoming = cairn_store::Incoming {
+            entry: entry.clone(),
+            origins: vec![],
+        };
+        centre.store.append(vec![incoming]).unwrap();
+        centre.catch_up();
+    };
+    let verified = |centre: &Replica| {
+        let field = centre.field(&area, "slope");
+        field["values"][0]["verified"].as_bool().unwrap()
+    };
+    give(&mut centre, &entries[0]);
+    assert!(!verified(&centre), "the leaf is not here yet");
+    give(&mut centre, &entries[1]);
+    assert!(verified(&centre));
+    assert_eq!(centre.field(&area, "slope")["reads"], "steep");
+}
+
+#[test]
+fn what_cannot_be_saved_is_kept_as_a_draft() {
+    let mut programme = Programme::found();
+    let mut alpha = team(&mut programme, "T3 Alpha");
+    let long = |letter: &str| letter.repeat(16_000);
+    let texts = [
+        format!("description={}", long("a")),
+        format!("access_notes={}", long("b")),
+        format!("location_name={}", long("c")),
+        "local_id=HA-7".to_owned(),
+    ];
+    let edits = set(&texts.each_ref().map(String::as_str));
+    let mut edits_too_many = edits.clone();
+    for field in ["points", "direct_evidence"] {
+        let code = if field == "points" {
+            "turning"
+        } else {
+            "detonation"
+        };
+        for _ in 0..40 {
+            edits_too_many.extend(input::add(kind(), &format!("{field}={code}")));
+        }
+    }
+    let refused = alpha.try_new(&edits_too_many).unwrap_err();
+    let cairn_member::MemberError::Request(cairn_member::RequestError::Rule { draft, .. }) =
+        refused
+    else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((draft, alpha.status().drafts), (1, 1));
+    assert_eq!(alpha.status().documents, 0);
+    let kept = alpha.member.draft(&*alpha.store, 1).unwrap().unwrap();
+    assert!(
+        kept.contains("HA-7") || kept.contains("aaaa"),
+        "{}",
+        &kept[..200]
+    );
+    assert_eq!(alpha.member.draft(&*alpha.store, 2).unwrap(), None);
+    let files = alpha.disk.list().unwrap();
+    assert!(!files.is_empty());
+    for name in files {
+        let bytes = alpha.disk.content(&name).unwrap();
+        assert!(
+            !bytes.windows(8).any(|window| window == b"aaaaaaaa"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_record_that_many_wrote_at_once_is_merged_before_it_is_edited() {
+    let mut programme = Programme::found();
+    let mut alpha = team(&mut programme, "T3 Alpha");
+    let area = alpha.new_area(&["slope=flat"]);
+    let root = alpha.show(&area).heads;
+    for number in 0..70 {
+        let edits = set(&[&format!("local_id=HA-{number}")]);
+        alpha.edit_seen(&area, Some(&root), &edits).unwrap();
+    }
+    assert_eq!(alpha.show(&area).heads.len(), 70);
+    let saved = alpha.edit(&area, &["vegetation=grass"]);
+    assert_eq!(saved.heads.len(), 1);
+    let field = alpha.field(&area, "local_id");
+    assert_eq!(
+        field["values"].as_array().unwrap().len(),
+        70,
+        "merging settles nothing"
+    );
+    assert_eq!(field["conflict"], true);
+}
+
+#[test]
+fn what_the_centre_signed_for_is_seen_and_no_more() {
+    use cairn_member::receipt::{Exception, Receipt, UpTo};
+    let mut programme = Programme::found();
+    let mut alpha = team(&mut programme, "T3 Alpha");
+    let centre = programme.member("Centre", Role::Centre, Access::Decide);
+    programme.tell(&mut alpha);
+    let areas: Vec<_> = (0..3)
+        .map(|number| {
+            let area = alpha.new_area(&[&format!("local_id=HA-{number}")]);
+            alpha.seal();
+            area
+        })
+        .collect();
+    let items = alpha.store.journal(OF, 0, usize::MAX).unwrap();
+    let mut receipt = Receipt {
+        programme: programme.log.programme(),
+        centre: centre.device(),
+        log: items[1].entry.header().log,
+        branch: [0; 8],
+        counter: 1,
+        opened: UpTo {
+            number: 2,
+            id: items[1].entry.id(),
+        },
+        backed_up: UpTo::NONE,
+        exceptions: [(items[0].entry.id(), Exception::Waiting)].into(),
+    };
+    let put = |alpha: &mut Replica, receipt: &Receipt| {
+        let bytes = receipt.sign(centre.member.secret()).unwrap();
+        alpha
+            .store
+            .put_receipts(vec![receipt.side_object(&bytes)])
+            .unwrap();
+    };
+    put(&mut alpha, &receipt);
+    use cairn_member::Stage::{OnThisDevice, SeenByCentre};
+    let stages = |alpha: &Replica| {
+        areas
+            .iter()
+            .map(|area| alpha.show(area).stage())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(stages(&alpha), [OnThisDevice, SeenByCentre, OnThisDevice]);
+    receipt.counter = 2;
+    receipt.exceptions.clear();
+    receipt.opened = UpTo {
+        number: 3,
+        id: items[2].entry.id(),
+    };
+    put(&mut alpha, &receipt);
+    assert_eq!(stages(&alpha), [SeenByCentre; 3]);
+    // A log that forked: what the centre opened is another branch than ours.
+    receipt.counter = 3;
+    receipt.opened.id = cairn_wire::EntryId([9; 32]);
+    put(&mut alpha, &receipt);
+    assert_eq!(stages(&alpha), [OnThisDevice; 3]);
 }
