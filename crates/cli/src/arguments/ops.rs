@@ -1,0 +1,206 @@
+//! What can be typed after `cairn ops`.
+
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `cairn ops`.
+#[derive(Debug, Args)]
+pub struct Ops {
+    /// The relay's folder, by whose socket a running `cairnd` is asked
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_RELAY_DIR",
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath,
+        help_heading = "Everywhere"
+    )]
+    pub dir: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: OpsCommand,
+}
+
+/// What operators can do.
+#[derive(Debug, Subcommand)]
+pub enum OpsCommand {
+    /// A line of health, then every device: last sync, backlog, oldest unsent, conflicts
+    #[command(after_help = "Example:\n  cairn ops status --stale 72h")]
+    Status {
+        /// Silent for longer than this is a thing to act on
+        #[arg(long, value_name = "TIME", default_value = "72h", value_parser = super::duration)]
+        stale: Duration,
+    },
+    /// List devices
+    #[command(after_help = "Example:\n  cairn ops devices")]
+    Devices,
+    /// Show one device: what it may do, what it has sent
+    #[command(after_help = "Example:\n  cairn ops device \"Team Alpha\"")]
+    Device {
+        /// Its id, the beginning of it, or its name
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Shut a device out; what it handed in before is kept
+    #[command(after_help = "Example:\n  cairn ops revoke 4f1c --reason \"phone lost\" --dry-run")]
+    Revoke {
+        /// Its id, the beginning of it, or its name
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Only say whom it would shut out
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Let devices in
+    #[command(
+        after_help = "Example:\n  cairn ops enrol new --name \"Team Alpha\" --role device --scope north/hazards:rw"
+    )]
+    Enrol {
+        /// What to do.
+        #[command(subcommand)]
+        command: EnrolCommand,
+    },
+    /// List areas of work
+    #[command(after_help = "Example:\n  cairn ops scopes")]
+    Scopes,
+    /// Make areas of work, and let devices into them
+    #[command(after_help = "Example:\n  cairn ops scope create south/hazards")]
+    Scope {
+        /// What to do.
+        #[command(subcommand)]
+        command: ScopeCommand,
+    },
+    /// List connections: state, bytes, round trips, errors
+    #[command(after_help = "Example:\n  cairn ops sessions --device 4f1c")]
+    Sessions {
+        /// Only of this device
+        #[arg(long, value_name = "ID")]
+        device: Option<String>,
+    },
+    /// List records as the centre reads them
+    #[command(after_help = "Example:\n  cairn ops docs --scope north/hazards")]
+    Docs {
+        /// Only this area of work
+        #[arg(long, value_name = "SCOPE")]
+        scope: Option<String>,
+    },
+    /// Show one record as the centre reads it
+    #[command(after_help = "Example:\n  cairn ops doc HA-1 --history")]
+    Doc {
+        /// Its number, short code, or the beginning of its id
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Every change: who, when, what
+        #[arg(long)]
+        history: bool,
+        /// The sealed entries it stands in
+        #[arg(long)]
+        entries: bool,
+        /// Who is known to have it
+        #[arg(long)]
+        who_has: bool,
+    },
+    /// List logs: heights, forks, what is set aside
+    #[command(after_help = "Example:\n  cairn ops logs --device \"Team Alpha\"")]
+    Logs {
+        /// Only of this area of work
+        #[arg(long, value_name = "SCOPE")]
+        scope: Option<String>,
+        /// Only of this device
+        #[arg(long, value_name = "ID")]
+        device: Option<String>,
+    },
+    /// List what people disagree on
+    #[command(after_help = "Example:\n  cairn ops conflicts")]
+    Conflicts,
+    /// Look over everything that is stored
+    #[command(after_help = "Example:\n  cairn ops verify --deep")]
+    Verify {
+        /// Open and read every record as well
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Let a running relay read its configuration again
+    #[command(after_help = "Example:\n  cairn ops reload")]
+    Reload,
+    /// Show the relay's settings
+    #[command(after_help = "Example:\n  cairn ops config show")]
+    Config {
+        /// What to do.
+        #[command(subcommand)]
+        command: OpsConfigCommand,
+    },
+}
+
+/// `cairn ops enrol`.
+#[derive(Debug, Subcommand)]
+pub enum EnrolCommand {
+    /// Make a joining code; prints it
+    #[command(
+        after_help = "Example:\n  cairn ops enrol new --name \"Team Alpha\" --role device --scope north/hazards:rw+decide"
+    )]
+    New {
+        /// How the device is called
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// What it is
+        #[arg(long, value_name = "ROLE", default_value = "device")]
+        role: Role,
+        /// An area of work and the right in it: r, rw (if left out) or rw+decide. Made if it is new
+        #[arg(long, value_name = "SCOPE[:RIGHT]", required = true)]
+        scope: Vec<String>,
+        /// How many devices may use the code
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        uses: u32,
+        /// How long the code is good
+        #[arg(long, value_name = "TIME", default_value = "72h", value_parser = super::duration)]
+        expires: Duration,
+    },
+}
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Records in the field.
+    Device,
+    /// Reads only.
+    Viewer,
+    /// Looks after the programme.
+    Ops,
+    /// Hands on between devices.
+    Hub,
+}
+
+/// `cairn ops scope`.
+#[derive(Debug, Subcommand)]
+pub enum ScopeCommand {
+    /// Make an area of work
+    #[command(after_help = "Example:\n  cairn ops scope create south/hazards")]
+    Create {
+        /// Its name
+        #[arg(value_name = "SCOPE")]
+        name: String,
+    },
+    /// Let a device into an area of work, or change its right there
+    #[command(after_help = "Example:\n  cairn ops scope grant \"Team Alpha\" south/hazards:rw")]
+    Grant {
+        /// The device: its id, the beginning of it, or its name
+        #[arg(value_name = "DEVICE")]
+        device: String,
+        /// The area of work and the right in it: r, rw (if left out) or rw+decide
+        #[arg(value_name = "SCOPE[:RIGHT]")]
+        scope: String,
+    },
+}
+
+/// `cairn ops config`.
+#[derive(Debug, Subcommand)]
+pub enum OpsConfigCommand {
+    /// Show every setting of the relay
+    #[command(after_help = "Example:\n  cairn ops config show")]
+    Show,
+}

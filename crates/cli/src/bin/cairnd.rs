@@ -1,0 +1,5 @@
+//! `cairnd`: the relay daemon.
+
+fn main() -> std::process::ExitCode {
+    cairn_cli::cairnd()
+}

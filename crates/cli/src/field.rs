@@ -1,0 +1,114 @@
+//! The commands of a device.
+
+mod exporting;
+mod importing;
+mod reading;
+mod setup;
+mod status;
+mod syncing;
+mod values;
+mod writing;
+
+pub(crate) use reading::{field_in_lines, record_in_lines};
+pub(crate) use values::{in_words, one_line};
+
+use crate::arguments::{Command, ConfigCommand};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::settings::Settings;
+use crate::{Ended, words};
+use cairn_device::{Device, DeviceOptions};
+
+/// Slows every link down, in bytes a second: for tests and demonstrations.
+const THROTTLE: &str = "CAIRN_THROTTLE_BYTES_PER_S";
+
+pub(crate) fn field(
+    command: Command,
+    settings: &Settings,
+    output: &Output,
+) -> Result<Ended, Failure> {
+    match command {
+        Command::Init(arguments) => return setup::init(&arguments, settings, output),
+        Command::Explain(arguments) => return reading::explain(&arguments, output),
+        Command::Config(arguments) => {
+            let ConfigCommand::Show { origin } = arguments.command;
+            status::settings(origin, settings, output);
+            return Ok(Ended::Done);
+        }
+        _ => {}
+    }
+    let device = open(settings, output)?;
+    let ended = on_device(command, &device, output);
+    match (ended, device.close()) {
+        (Ok(_), Err(error)) => Err(error.into()),
+        (ended, _) => ended,
+    }
+}
+
+fn on_device(command: Command, device: &Device, output: &Output) -> Result<Ended, Failure> {
+    match command {
+        Command::Join(arguments) => setup::join(&arguments, device, output),
+        Command::New(arguments) => writing::new(&arguments, device, output),
+        Command::Edit(arguments) => writing::edit(&arguments, device, output),
+        Command::Withdraw(arguments) => writing::withdraw(&arguments, device, output),
+        Command::Decide(arguments) => writing::decide(&arguments, device, output),
+        Command::List(arguments) => reading::list(&arguments, device, output),
+        Command::Show(arguments) => reading::show(&arguments, device, output),
+        Command::Conflicts(arguments) => reading::conflicts(&arguments, device, output),
+        Command::Status => status::status(device, output),
+        Command::Check(arguments) => status::check(&arguments, device, output),
+        Command::Sync(arguments) => syncing::sync(&arguments, device, output),
+        Command::Import(arguments) => importing::import(&arguments, device, output),
+        Command::Export(arguments) => exporting::export(&arguments, device, output),
+        Command::Demo(_)
+        | Command::Init(_)
+        | Command::Explain(_)
+        | Command::Completions(_)
+        | Command::Config(_)
+        | Command::Ops(_)
+        | Command::RelayDaemon { .. } => {
+            Err(Failure::new("internal", "this command needs no device"))
+        }
+    }
+}
+
+fn options() -> Result<DeviceOptions, Failure> {
+    let mut options = DeviceOptions::default();
+    if let Ok(rate) = std::env::var(THROTTLE) {
+        let rate = rate.parse().ok().filter(|rate: &u64| *rate > 0);
+        let rate =
+            rate.ok_or_else(|| Failure::usage(format!("{THROTTLE} is no number above 0")))?;
+        options.bandwidth_bytes_per_second = Some(rate);
+    }
+    Ok(options)
+}
+
+fn open(settings: &Settings, output: &Output) -> Result<Device, Failure> {
+    let device = Device::open(&settings.folder, &options()?)?;
+    say_what_opening_found(&device, output);
+    Ok(device)
+}
+
+fn say_what_opening_found(device: &Device, output: &Output) {
+    let opened = device.opened();
+    let store = &opened.store;
+    if store.rebuilt.is_some() && !store.created {
+        output.warn(
+            "The index on this device was missing or damaged and has been rebuilt from what was written. \
+             Nothing needs to be done.",
+        );
+    }
+    if store.lost_frames > 0 {
+        output.warn(&format!(
+            "{} written here could not be read again: the disk may be failing. What others have comes \
+             back with the next sync. Run cairn check.",
+            words::count(store.lost_frames, "piece")
+        ));
+    }
+    if opened.copied {
+        output.warn(
+            "This device's folder is a copy, or was restored. Both can be used: each goes on under a \
+             mark of its own, and nothing is lost.",
+        );
+    }
+}

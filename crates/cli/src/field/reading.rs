@@ -1,0 +1,508 @@
+//! Lists, records, what is open, what words mean.
+
+use super::values::{heads, in_words, one_line};
+use crate::Ended;
+use crate::arguments::{Conflicts, Explain, List, Show};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::words::{self, count, utc};
+use cairn_device::records::schema::{self, Explanation, FieldType};
+use cairn_device::{AsOf, Device, Filter, Listed, Stage};
+use serde_json::{Value as Json, json};
+
+pub fn list(arguments: &List, device: &Device, output: &Output) -> Result<Ended, Failure> {
+    let mut filter = Filter {
+        kind: arguments.kind.clone(),
+        open_questions: arguments.conflicts,
+        unsent: arguments.unsent,
+        ..Filter::default()
+    };
+    if let Some(kind) = &arguments.kind
+        && schema::kind(kind).is_none()
+    {
+        let known: Vec<&str> = schema::kinds().map(|kind| kind.name.as_str()).collect();
+        return Err(
+            Failure::usage(format!("there is no kind of record {kind:?}"))
+                .hint(format!("There is: {}.", known.join(", "))),
+        );
+    }
+    if let Some(scope) = &arguments.scope {
+        filter.scope = Some(device.find_scope(Some(scope))?);
+    }
+    for text in &arguments.reads {
+        let (field, value) = text
+            .split_once('=')
+            .ok_or_else(|| Failure::usage("write --where FIELD=VALUE"))?;
+        filter
+            .reads
+            .push((field.trim().to_owned(), value.trim().to_owned()));
+    }
+    let listed = device.list(filter)?;
+    let held = Held::of(device)?;
+    let records: Vec<Json> = listed.iter().map(of_list).collect();
+    let mut object = json!({ "schema": "cairn.list/1", "records": records });
+    held.insert_into(&mut object);
+    output.answer(&object, || list_in_lines(&listed, output));
+    let fits = if listed.is_empty() {
+        "No record here fits. That does not say that there is no hazard.".to_owned()
+    } else {
+        format!("{}.", count(listed.len() as u64, "record"))
+    };
+    output.say(&format!("{fits} {}", held.in_words(output)));
+    Ok(Ended::Done)
+}
+
+fn of_list(listed: &Listed) -> Json {
+    let (line, summary) = (&listed.line, &listed.line.summary);
+    json!({
+        "id": line.id.to_string(),
+        "kind": summary.kind,
+        "local_id": summary.local_id,
+        "conflicts": summary.conflicts,
+        "unsent": listed.unsent,
+        "short_code": line.short_code(),
+        "scope": listed.scope_name,
+        "status": summary.status,
+        "hazard_class": summary.hazard_class,
+        "proposals": summary.proposals,
+        "void": summary.void,
+        "area_m2": summary.area_m2,
+        "extent_not_surveyed": summary.extent_not_surveyed,
+        "centre": summary.centre.map(|at| json!({ "lat": at.lat(), "lon": at.lon() })),
+        "date_of_information": summary.date_of_information,
+        "recorded_at": utc(line.recorded_at_s),
+        "changes": line.changes,
+        "held": line.held,
+    })
+}
+
+fn list_in_lines(listed: &[Listed], output: &Output) -> String {
+    let mut rows = Vec::new();
+    for one in listed {
+        let summary = &one.line.summary;
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        let mut marks = Vec::new();
+        if summary.conflicts > 0 {
+            marks.push("CONFLICT".to_owned());
+        }
+        if summary.proposals > 0 {
+            marks.push("proposal".to_owned());
+        }
+        if summary.void {
+            marks.push("withdrawn".to_owned());
+        }
+        if one.unsent > 0 {
+            marks.push("not yet at the centre".to_owned());
+        }
+        let area = summary.area_m2.map_or_else(
+            || "no place".to_owned(),
+            |area| {
+                let circle = if summary.extent_not_surveyed { "~" } else { "" };
+                format!("{circle}{} m²", words::grouped(area))
+            },
+        );
+        let mut row = vec![
+            text(&summary.local_id),
+            one.line.short_code(),
+            summary.kind.clone(),
+            text(&summary.hazard_class),
+            text(&summary.status),
+            area,
+            one.scope_name.clone(),
+            words::time(one.line.recorded_at_s, &output.zone),
+            marks.join(", "),
+        ];
+        if output.verbose {
+            row.insert(0, one.line.id.to_string());
+        }
+        rows.push(row);
+    }
+    words::table(&rows)
+}
+
+/// Which areas of work are held, and how old they are.
+struct Held {
+    scopes: Vec<String>,
+    last_contact_s: Option<i64>,
+}
+
+impl Held {
+    fn of(device: &Device) -> Result<Self, Failure> {
+        let scopes = device
+            .scopes()?
+            .into_iter()
+            .map(|scope| scope.name)
+            .collect();
+        let relays = device.status()?.relays;
+        Ok(Self {
+            scopes,
+            last_contact_s: relays.iter().filter_map(|relay| relay.last_contact_s).max(),
+        })
+    }
+
+    fn insert_into(&self, object: &mut Json) {
+        if let Some(object) = object.as_object_mut() {
+            object.insert("scopes_held".into(), json!(self.scopes));
+            object.insert("as_of".into(), json!(self.last_contact_s.and_then(utc)));
+        }
+    }
+
+    fn in_words(&self, output: &Output) -> String {
+        if self.scopes.is_empty() {
+            return "No area of work is held here.".to_owned();
+        }
+        let age = match self.last_contact_s {
+            Some(at) => format!("as of {}", words::time(at, &output.zone)),
+            None => "never synced: only what was recorded here".to_owned(),
+        };
+        format!(
+            "Held here: {}, {age}. About other areas of work this says nothing.",
+            words::listed(&self.scopes)
+        )
+    }
+}
+
+pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended, Failure> {
+    let as_of = match &arguments.as_of {
+        Some(text) => Some(point_in_time(text, output)?),
+        None => None,
+    };
+    let shown = device.show(&arguments.id, as_of)?;
+    let mut object = shown.to_json();
+    let history = match arguments.history {
+        true => device.history(&arguments.id)?,
+        false => Vec::new(),
+    };
+    let history: Vec<Json> = history
+        .iter()
+        .map(|(entry, stage)| {
+            let mut json = entry.to_json(shown.record.definition());
+            if let Some(object) = json.as_object_mut() {
+                object.insert("stage".into(), json!(stage));
+            }
+            json
+        })
+        .collect();
+    if arguments.history
+        && let Some(object) = object.as_object_mut()
+    {
+        object.insert("history".into(), json!(history));
+    }
+    output.answer(&object, || record_in_lines(&object, output));
+    if arguments.as_of.is_none() {
+        output.say(stage_in_words(shown.stage()));
+    } else {
+        output.say("As it stood then, by the devices' clocks.");
+    }
+    Ok(Ended::Done)
+}
+
+fn point_in_time(text: &str, output: &Output) -> Result<AsOf, Failure> {
+    let text = text.trim();
+    if text.split(',').all(|head| head.trim().len() == 64) {
+        return Ok(AsOf::Heads(heads(text)?));
+    }
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Ok(AsOf::Time(at.as_second()));
+    }
+    let in_zone = |at: jiff::civil::DateTime| at.to_zoned_datetime(output.zone.clone()).ok();
+    // A day is meant to its end. "2026-11-24" reads as a time of day as well: try the day first.
+    let day = text
+        .parse::<jiff::civil::Date>()
+        .ok()
+        .filter(|_| !text.contains(['T', ':']));
+    let at = match day {
+        Some(day) => in_zone(day.at(23, 59, 59, 0)),
+        None => text.parse().ok().and_then(in_zone),
+    };
+    at.map(|at| AsOf::Time(at.timestamp().as_second()))
+        .ok_or_else(|| {
+            Failure::usage(format!("--as-of {text:?} is no date, time or heads"))
+                .hint("Write 2026-11-24, 2026-11-24T16:40, or heads of `cairn show --json`.")
+        })
+}
+
+fn stage_in_words(stage: Stage) -> &'static str {
+    match stage {
+        Stage::OnThisDevice => "On this laptop. Not yet at the centre.",
+        Stage::AtRelay => "At the relay. Not yet seen by the centre.",
+        Stage::SeenByCentre => "Seen by the centre.",
+    }
+}
+
+/// `cairn.record/1` in lines.
+pub(crate) fn record_in_lines(object: &Json, output: &Output) -> String {
+    let text = |key: &str| object.get(key).and_then(Json::as_str).unwrap_or_default();
+    let strings = |key: &str| -> Vec<String> {
+        let strings = object
+            .get(key)
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten();
+        strings
+            .filter_map(Json::as_str)
+            .map(str::to_owned)
+            .collect()
+    };
+    let mut lines = format!(
+        "{}  {}  {}\n",
+        text("short_code"),
+        text("kind"),
+        one_line(text("scope"))
+    );
+    if output.verbose {
+        lines.push_str(&format!(
+            "id {}\nheads {}\n",
+            text("id"),
+            strings("heads").join(", ")
+        ));
+    }
+    let flags = strings("flags").join(", ").replace('_', " ");
+    if !flags.is_empty() {
+        lines.push_str(&format!("flags: {flags}\n"));
+    }
+    let held = object.get("held").and_then(Json::as_u64).unwrap_or(0);
+    if held > 0 {
+        lines.push_str(&format!(
+            "{} not part of it: waiting for others, or set aside\n",
+            count(held, "change")
+        ));
+    }
+    let fields = object.get("fields").and_then(Json::as_object);
+    for (name, field) in fields.into_iter().flatten() {
+        lines.push_str(&field_in_lines(name, field, output));
+    }
+    let history = object.get("history").and_then(Json::as_array);
+    for entry in history.into_iter().flatten() {
+        lines.push_str(&change_in_lines(entry, output));
+    }
+    lines
+}
+
+/// A field: its reading, and where more than one value stands, each of them.
+pub(crate) fn field_in_lines(name: &str, field: &Json, output: &Output) -> String {
+    let no_values = Vec::new();
+    let values = field
+        .get("values")
+        .and_then(Json::as_array)
+        .unwrap_or(&no_values);
+    let is = |value: &Json, key: &str| value.get(key).and_then(Json::as_bool) == Some(true);
+    let conflict = is(field, "conflict");
+    let open = conflict || values.iter().any(|value| is(value, "proposal"));
+    let reads = in_words(field.get("reads").unwrap_or(&Json::Null));
+    let mark = match (conflict, is(field, "assumed")) {
+        (true, _) => "   CONFLICT",
+        (_, true) => "   (nobody said; taken for the most dangerous)",
+        _ => "",
+    };
+    let mut lines = format!("{name}: {reads}{mark}\n");
+    for value in values.iter().filter(|_| open || output.verbose) {
+        let text = |key: &str| value.get(key).and_then(Json::as_str).unwrap_or_default();
+        let when = text("recorded_at").parse::<jiff::Timestamp>();
+        let when = when.map_or_else(
+            |_| "without a date".to_owned(),
+            |at| words::time(at.as_second(), &output.zone),
+        );
+        let mut marks = String::new();
+        for (key, word) in [
+            ("proposal", "proposal"),
+            ("removes", "takes it out"),
+            ("decision", "decision"),
+            ("implied", "implied"),
+        ] {
+            if is(value, key) {
+                marks.push_str(&format!("   {word}"));
+            }
+        }
+        if !is(value, "verified") {
+            marks.push_str("   not verified");
+        }
+        if !text("reason").is_empty() {
+            marks.push_str(&format!("   because: {}", one_line(text("reason"))));
+        }
+        if output.verbose {
+            marks.push_str(&format!("   change {}", text("change")));
+        }
+        lines.push_str(&format!(
+            "  {}  {}   by {}, {when}{marks}\n",
+            text("letter"),
+            in_words(value.get("value").unwrap_or(&Json::Null)),
+            one_line(text("by")),
+        ));
+    }
+    lines
+}
+
+fn change_in_lines(entry: &Json, output: &Output) -> String {
+    let text = |key: &str| entry.get(key).and_then(Json::as_str).unwrap_or_default();
+    let when = text("recorded_at").parse::<jiff::Timestamp>();
+    let when = when.map_or_else(
+        |_| "without a date".to_owned(),
+        |at| words::time(at.as_second(), &output.zone),
+    );
+    let mut lines = format!("\n{when}   by {}", one_line(text("by")));
+    if entry.get("verified").and_then(Json::as_bool) != Some(true) {
+        lines.push_str("   not verified");
+    }
+    lines.push_str(match text("stage") {
+        "at_relay" => "   at the relay",
+        "seen_by_centre" => "   seen by the centre",
+        _ => "   on this laptop",
+    });
+    if output.verbose {
+        lines.push_str(&format!("   change {}", text("change")));
+    }
+    lines.push('\n');
+    let did = entry.get("did").and_then(Json::as_array);
+    for did in did.into_iter().flatten() {
+        let text = |key: &str| did.get(key).and_then(Json::as_str);
+        let field = text("field").unwrap_or_default();
+        let value = did.get("set").or_else(|| did.get("said"));
+        let value = value.map_or_else(|| "changed".to_owned(), in_words);
+        let decided = did.get("decision").and_then(Json::as_bool) == Some(true);
+        let reason = text("reason").map(|reason| format!("   because: {}", one_line(reason)));
+        lines.push_str(&format!(
+            "  {field}: {value}{}{}\n",
+            if decided { "   decided" } else { "" },
+            reason.unwrap_or_default()
+        ));
+    }
+    lines
+}
+
+pub fn conflicts(
+    arguments: &Conflicts,
+    device: &Device,
+    output: &Output,
+) -> Result<Ended, Failure> {
+    let records = match &arguments.id {
+        Some(id) => vec![device.show(id, None)?],
+        None => device.open_questions()?,
+    };
+    let mut open = Vec::new();
+    let mut lines = String::new();
+    for shown in &records {
+        let id = shown.id.to_string();
+        let label = shown
+            .record
+            .reads("local_id")
+            .as_text()
+            .unwrap_or("no number")
+            .to_owned();
+        let code = cairn_device::member::short_code(&shown.id);
+        for mut question in shown.record.open_questions(&id) {
+            let field = question
+                .get("field")
+                .and_then(Json::as_str)
+                .unwrap_or_default()
+                .to_owned();
+            lines.push_str(&format!(
+                "{}  {code}  {}\n",
+                one_line(&label),
+                shown.record.kind
+            ));
+            lines.push_str(&field_in_lines(&field, &question, output));
+            if let Some(object) = question.as_object_mut() {
+                object.insert("kind".into(), json!(shown.record.kind));
+                object.insert(
+                    "local_id".into(),
+                    json!(shown.record.reads("local_id").as_text()),
+                );
+                object.insert("short_code".into(), json!(code));
+                object.insert("scope".into(), json!(shown.scope_name));
+            }
+            open.push(question);
+        }
+    }
+    output.answer(
+        &json!({ "schema": "cairn.conflicts/1", "conflicts": open }),
+        || lines,
+    );
+    output.say(&match open.len() {
+        0 => "Nothing waits for a decision here.".to_owned(),
+        _ => "Next: cairn decide ID --field FIELD --take LETTER --reason TEXT".to_owned(),
+    });
+    Ok(Ended::Done)
+}
+
+pub fn explain(arguments: &Explain, output: &Output) -> Result<Ended, Failure> {
+    let (word, language) = (arguments.word.trim(), arguments.language.as_str());
+    let mut found = Vec::new();
+    let mut lines = String::new();
+    if let Some(kind) = schema::kind(word) {
+        let fields: Vec<&str> = kind
+            .fields()
+            .iter()
+            .map(|field| field.name.as_str())
+            .collect();
+        let label = kind.label.get(language);
+        lines.push_str(&format!("{word}: {label}\nfields: {}\n", fields.join(", ")));
+        found.push(json!({ "is": "kind", "word": word, "label": label, "fields": fields }));
+    }
+    for explanation in schema::explain(word) {
+        match explanation {
+            Explanation::Field { field, codes } => {
+                let (label, help) = (field.label.get(language), field.help.get(language));
+                lines.push_str(&format!("{}: {label}\n{help}\n", field.name));
+                let codes: Vec<(&str, &str)> = codes
+                    .into_iter()
+                    .flat_map(|list| &list.codes)
+                    .map(|code| (code.code.as_str(), code.label.get(language)))
+                    .collect();
+                let rows: Vec<Vec<String>> = codes
+                    .iter()
+                    .map(|(code, label)| vec![format!("  {code}"), (*label).to_owned()])
+                    .collect();
+                lines.push_str(&words::table(&rows));
+                found.push(json!({
+                    "is": "field",
+                    "word": field.name,
+                    "label": label,
+                    "help": help,
+                    "takes": takes(&field.field_type),
+                    "codes": codes.iter().map(|(code, label)| json!({ "code": code, "label": label })).collect::<Vec<_>>(),
+                }));
+            }
+            Explanation::Code { list, code } => {
+                let label = code.label.get(language);
+                lines.push_str(&format!("{} (an answer to {list}): {label}\n", code.code));
+                found
+                    .push(json!({ "is": "code", "word": code.code, "list": list, "label": label }));
+            }
+        }
+    }
+    if found.is_empty() {
+        let mut near: Vec<String> = schema::kinds()
+            .flat_map(|kind| kind.nearest(word))
+            .collect();
+        near.sort();
+        near.dedup();
+        let failure = Failure::new(
+            "unknown_word",
+            format!("{word:?} is no field, answer or kind of record"),
+        );
+        return Err(match near.is_empty() {
+            true => failure.hint("cairn explain hazardous_area lists its fields."),
+            false => failure.hint(format!("Did you mean {}?", near.join(" or "))),
+        });
+    }
+    output.answer(
+        &json!({ "schema": "cairn.explanation/1", "explanations": found }),
+        || lines,
+    );
+    Ok(Ended::Done)
+}
+
+fn takes(field_type: &FieldType) -> &'static str {
+    match field_type {
+        FieldType::Code(_) => "code",
+        FieldType::Line => "line",
+        FieldType::Text => "text",
+        FieldType::Integer { .. } => "number",
+        FieldType::Date => "date",
+        FieldType::Reference => "record",
+        FieldType::Position => "position",
+        FieldType::Perimeter => "perimeter",
+        FieldType::Entry(_) => "entry",
+    }
+}

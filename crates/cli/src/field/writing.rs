@@ -1,0 +1,233 @@
+//! Recording, editing, withdrawing, deciding.
+
+use super::values;
+use crate::Ended;
+use crate::arguments::{Decide, Edit, New, Withdraw};
+use crate::failure::Failure;
+use crate::output::Output;
+use cairn_device::records::schema::{self, Class, Kind};
+use cairn_device::records::{self, Choice, Envelope, input};
+use cairn_device::{Device, Saved};
+use cairn_wire::ids::ChangeHash;
+use serde_json::json;
+
+pub fn new(arguments: &New, device: &Device, output: &Output) -> Result<Ended, Failure> {
+    let kind = kind(&arguments.kind)?;
+    let edits = values::edits(kind, &arguments.values)?;
+    if edits.is_empty() {
+        return Err(Failure::usage("there is nothing to record")
+            .hint("Say something with --set, --add, --append, --text, --position or --geojson."));
+    }
+    let scope = arguments.scope.as_deref();
+    let saved = device.new_record(scope, &kind.name, Envelope::default(), edits)?;
+    answer(&saved, kind, Verb::Saved, output);
+    Ok(Ended::Done)
+}
+
+pub fn edit(arguments: &Edit, device: &Device, output: &Output) -> Result<Ended, Failure> {
+    let kind = kind_of(device, &arguments.id)?;
+    let mut edits = values::edits(kind, &arguments.values)?;
+    for text in &arguments.remove {
+        edits.push(input::remove(kind, text, arguments.reason.as_deref())?);
+    }
+    if edits.is_empty() {
+        return Err(Failure::usage("there is nothing to change").hint(
+            "Say what with --set, --add, --remove, --append, --text, --position or --geojson.",
+        ));
+    }
+    for edit in &mut edits {
+        if let records::Edit::Set { reason, .. } = edit {
+            reason.clone_from(&arguments.reason);
+        }
+    }
+    let seen = seen(arguments.seen.as_deref())?;
+    let saved = device.edit(&arguments.id, seen, edits)?;
+    answer(&saved, kind, Verb::Saved, output);
+    Ok(Ended::Done)
+}
+
+pub fn withdraw(arguments: &Withdraw, device: &Device, output: &Output) -> Result<Ended, Failure> {
+    let kind = kind_of(device, &arguments.id)?;
+    if arguments.reason.trim().is_empty() {
+        return Err(Failure::usage("a reason is needed: --reason TEXT"));
+    }
+    if arguments.dry_run {
+        let line = device.find(&arguments.id)?;
+        let name = line
+            .summary
+            .local_id
+            .clone()
+            .unwrap_or_else(|| line.short_code());
+        output.answer(
+            &json!({
+                "schema": "cairn.saved/1",
+                "id": line.id.to_string(),
+                "change": null,
+                "dry_run": true,
+            }),
+            || line.id.to_string(),
+        );
+        output.say(&format!("{name} would be withdrawn. Nothing was saved."));
+        return Ok(Ended::Done);
+    }
+    let saved = device.withdraw(&arguments.id, None, &arguments.reason)?;
+    answer(&saved, kind, Verb::Saved, output);
+    Ok(Ended::Done)
+}
+
+pub fn decide(arguments: &Decide, device: &Device, output: &Output) -> Result<Ended, Failure> {
+    let kind = kind_of(device, &arguments.id)?;
+    let choice = choice(arguments, kind, device)?;
+    let saved = device.decide(
+        &arguments.id,
+        seen(arguments.seen.as_deref())?,
+        arguments.field.as_deref(),
+        choice,
+        &arguments.reason,
+    )?;
+    answer(&saved, kind, Verb::Decided, output);
+    Ok(Ended::Done)
+}
+
+fn choice(arguments: &Decide, kind: &'static Kind, device: &Device) -> Result<Choice, Failure> {
+    if let (Some(value), Some(field)) = (&arguments.value, &arguments.field) {
+        let definition = input::known(kind, field)?;
+        return Ok(Choice::Value(input::value(
+            field,
+            &definition.field_type,
+            value,
+        )?));
+    }
+    let take = arguments.take.as_deref().unwrap_or_default().trim();
+    let letters = take.len() <= 3 && take.chars().all(|c| c.is_ascii_alphabetic());
+    match take.to_ascii_lowercase().as_str() {
+        "reading" | "union" => Ok(Choice::Reading),
+        _ if letters && !take.is_empty() => Ok(Choice::Letter(take.to_owned())),
+        prefix => Ok(Choice::Change(change(arguments, prefix, device)?)),
+    }
+}
+
+/// The one change of an open value that begins so.
+fn change(arguments: &Decide, prefix: &str, device: &Device) -> Result<ChangeHash, Failure> {
+    let hexadecimal = prefix.len() >= 4 && prefix.chars().all(|c| c.is_ascii_hexdigit());
+    let wrong = |message: &str| {
+        Failure::usage(format!(
+            "--take {:?}: {message}",
+            arguments.take.as_deref().unwrap_or("")
+        ))
+        .hint("The letters stand in: cairn conflicts")
+    };
+    if !hexadecimal {
+        return Err(wrong(
+            "give a letter, a change of 4 digits or more, or `reading`",
+        ));
+    }
+    let record = device.show(&arguments.id, None)?.record;
+    let of_field = |name: &String| arguments.field.as_ref().is_none_or(|field| field == name);
+    let mut found: Vec<ChangeHash> = record
+        .fields
+        .iter()
+        .filter(|(name, _)| of_field(name))
+        .flat_map(|(_, field)| field.values.iter().map(|shown| shown.change))
+        .filter(|change| change.to_string().starts_with(prefix))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(wrong("no value that stands there was written by it")),
+        _ => Err(wrong("several changes begin so; give more digits")),
+    }
+}
+
+fn kind(name: &str) -> Result<&'static Kind, Failure> {
+    schema::kind(name).ok_or_else(|| {
+        let known: Vec<&str> = schema::kinds().map(|kind| kind.name.as_str()).collect();
+        Failure::usage(format!("there is no kind of record {name:?}"))
+            .hint(format!("There is: {}.", known.join(", ")))
+    })
+}
+
+fn kind_of(device: &Device, id: &str) -> Result<&'static Kind, Failure> {
+    let name = device.find(id)?.summary.kind;
+    schema::kind(&name).ok_or_else(|| {
+        Failure::new(
+            "unknown_kind",
+            format!("records of the kind {name:?} are shown here but cannot be changed"),
+        )
+        .hint("Update Cairn.")
+        .exit(7)
+    })
+}
+
+fn seen(text: Option<&str>) -> Result<Option<Vec<ChangeHash>>, Failure> {
+    text.map(values::heads).transpose()
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Verb {
+    Saved,
+    Decided,
+}
+
+fn answer(saved: &Saved, kind: &Kind, verb: Verb, output: &Output) {
+    let fields: Vec<_> = saved
+        .fields
+        .iter()
+        .map(|field| {
+            json!({
+                "field": field.field,
+                "reads": field.reads,
+                "proposal": field.proposal,
+                "conflict": field.conflict,
+            })
+        })
+        .collect();
+    let object = json!({
+        "schema": "cairn.saved/1",
+        "id": saved.id.to_string(),
+        "change": saved.change.to_string(),
+        "kind": saved.kind,
+        "local_id": saved.local_id,
+        "short_code": saved.short_code,
+        "heads": saved.heads.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "fields": fields,
+        "proposal": saved.is_proposal(),
+    });
+    output.answer(&object, || saved.id.to_string());
+    let name = saved
+        .local_id
+        .clone()
+        .unwrap_or_else(|| "No number yet".to_owned());
+    output.say(&format!(
+        "{}, short code {}. Saved on this laptop. Not yet at the centre.",
+        values::one_line(&name),
+        saved.short_code
+    ));
+    for field in &saved.fields {
+        let safety = kind
+            .field(&field.field)
+            .is_some_and(|field| field.class == Class::Haz);
+        if !(safety || field.conflict || field.proposal || verb == Verb::Decided) {
+            continue;
+        }
+        let reads = match (&field.reads, field.conflict) {
+            (serde_json::Value::Null, true) => "is in conflict and reads as nothing".to_owned(),
+            (reads, true) => format!("is in conflict and reads {}", values::in_words(reads)),
+            (reads, false) => format!("reads {}", values::in_words(reads)),
+        };
+        let proposal = match (field.proposal, verb) {
+            (false, _) => "",
+            (true, Verb::Saved) => {
+                " What you gave is a proposal, until somebody who may decide does so."
+            }
+            (true, Verb::Decided) => {
+                " This device may not decide here: what you chose is saved as a proposal."
+            }
+        };
+        output.say(&format!("{} {reads}.{proposal}", field.field));
+    }
+    if output.verbose {
+        output.say(&format!("id {}, change {}", saved.id, saved.change));
+    }
+}
