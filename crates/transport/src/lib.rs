@@ -7,7 +7,7 @@
 //! | [`engine`] | the thread that owns the store and all sessions; [`engine::Handle`] is the way to it |
 //! | [`dial`] | [`dial::sync_once`], [`dial::keep_synced`] |
 //! | [`accept`] | the acceptor of a relay or of a device that serves others |
-//! | [`enrol`] | joining by code, the device's side |
+//! | [`mod@enrol`] | joining by code, the device's side |
 //! | [`registry`] | what is known of sessions |
 //! | [`side_objects`] | how grants and receipts stand in the store |
 //!
