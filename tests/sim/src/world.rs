@@ -53,6 +53,8 @@ pub struct Report {
     pub clones: u64,
     /// Members revoked.
     pub revoked: u64,
+    /// Members enrolled while it ran.
+    pub enrolled: u64,
     /// Promises in the ledger.
     pub promises: u64,
     /// Bytes delivered.
@@ -105,6 +107,9 @@ pub enum Violation {
         /// The error.
         error: String,
     },
+    /// A session of the last round ended without the proof that both hold the same.
+    #[error("replica {0} and the relay were not proven equal in the last round")]
+    NotProven(Place),
     /// Something went on without end.
     #[error("no end in sight: {0}")]
     Endless(&'static str),
@@ -133,6 +138,24 @@ struct Replica {
     cloned: bool,
     cut_off_until: u64,
     disk_may_fail: bool,
+}
+
+impl Replica {
+    fn new(secret: DeviceSecret, role: MemberRole, scopes: Vec<ScopeId>) -> Self {
+        Self {
+            secret,
+            role,
+            scopes,
+            disk: ModelDisk::new(),
+            index: Survivor::default(),
+            node: None,
+            backup: None,
+            revoked: false,
+            cloned: false,
+            cut_off_until: 0,
+            disk_may_fail: false,
+        }
+    }
 }
 
 /// One end of a connection.
@@ -193,6 +216,8 @@ struct World {
     acknowledged: BTreeMap<(Place, DeviceKey, ScopeLane), (cairn_wire::Epoch, u64)>,
     cloned: BTreeSet<DeviceKey>,
     openings: u64,
+    /// Dialler and acceptor of a session after healing: was equality proven?
+    proven: [bool; 2],
     report: Report,
 }
 
@@ -227,19 +252,7 @@ impl World {
                 (MemberRole::Device, scopes)
             };
             programme.enrol(&secret, role, &scopes);
-            replicas.push(Replica {
-                secret,
-                role,
-                scopes,
-                disk: ModelDisk::new(),
-                index: Survivor::default(),
-                node: None,
-                backup: None,
-                revoked: false,
-                cloned: false,
-                cut_off_until: 0,
-                disk_may_fail: false,
-            });
+            replicas.push(Replica::new(secret, role, scopes));
         }
         let mut world = Self {
             dice,
@@ -256,6 +269,7 @@ impl World {
             acknowledged: BTreeMap::new(),
             cloned: BTreeSet::new(),
             openings: seed.wrapping_mul(1_000_003),
+            proven: [false; 2],
             report: Report {
                 seed,
                 ..Report::default()
@@ -463,8 +477,8 @@ impl World {
                 Output::PutGrants(_)
                 | Output::PutReceipts(_)
                 | Output::Backlog(_)
-                | Output::Equal
                 | Output::Notice(_) => {}
+                Output::Equal => self.proven[end] = true,
             }
         }
         if let Some(connection) = self.connections.get(&id)

@@ -45,6 +45,11 @@ pub(super) struct AuthorityExchange {
     queue: VecDeque<Vec<u8>>,
     queued_bytes: usize,
     pub outstanding: bool,
+    /// Height that this side declared.
+    told: u64,
+    /// Entries beyond `told` were sent, and the peer has not said that it took them in. Until then
+    /// nothing is sent that admission may need them for: the lanes could overtake them.
+    pub unanswered: bool,
 }
 
 impl AuthorityExchange {
@@ -200,6 +205,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         check_states(&states)?;
         self.states_awaited = false;
+        self.authority.unanswered = false;
         self.learn_states(now, states.into_iter(), holdings)
     }
 
@@ -344,6 +350,7 @@ impl Session {
                 .collect()
         };
         self.pair_sent = pair.map(|pair| pair.hash);
+        self.authority.told = holdings.authority_head().height;
         let side = side_hash(&self.side_objects(holdings, &self.me)?);
         let open = Open {
             protocol: PROTOCOL_VERSION,
@@ -439,9 +446,6 @@ impl Session {
     }
 
     pub(super) fn take_authority(&mut self, entries: Vec<Bytes>) -> Result<(), SessionError> {
-        if self.standing == Standing::Revoked {
-            return Ok(());
-        }
         for Bytes(bytes) in entries {
             self.authority.queued_bytes += bytes.len();
             if bytes.len() > limits::AUTHORITY_ENTRY_BYTES_MAX
@@ -485,6 +489,7 @@ impl Session {
             self.authority.peer_has += entries.len() as u64;
             // Whoever learns more answers with the states of what came to be shared.
             self.states_awaited = true;
+            self.authority.unanswered |= head > self.authority.told;
             let entries = entries.into_iter().map(Bytes).collect();
             self.say(&ControlFrame::Authority(entries));
         }

@@ -120,7 +120,7 @@ impl Session {
         holdings: &dyn Holdings,
     ) -> Result<(), SessionError> {
         for of in self.lanes_in_order() {
-            if !self.ending.may_send() {
+            if !self.ending.may_send() || self.authority.unanswered {
                 return Ok(());
             }
             if self.send_compared(now, of, holdings)? == Progress::Full

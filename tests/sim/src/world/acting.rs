@@ -1,6 +1,6 @@
 //! What befalls the world while faults last.
 
-use super::{Event, RELAY, Replica, Violation, World};
+use super::{Event, RELAY, Replica, SCOPES, Violation, World};
 use crate::ledger::Place;
 use crate::surviving_index::Survivor;
 use cairn_keys::Role as MemberRole;
@@ -13,6 +13,7 @@ use cairn_wire::ids::{Epoch, Incarnation, Lane};
 /// How long faults last.
 const FAULTS_MS: u64 = 90_000;
 const CLONES_MAX: u64 = 2;
+const ENROLLED_MAX: u64 = 2;
 
 impl World {
     pub(super) fn run_faults(&mut self) -> Result<(), Violation> {
@@ -41,7 +42,8 @@ impl World {
             89..91 => self.clone_device(),
             91..93 => self.set_relay_back(),
             93..94 => self.revoke(),
-            94..98 => self.let_index_catch_up(),
+            94..95 => self.enrol(),
+            95..98 => self.let_index_catch_up(),
             _ => self.arm_disk(),
         }
     }
@@ -263,19 +265,15 @@ impl World {
         let original = &mut self.replicas[place];
         original.cloned = true;
         self.cloned.insert(original.secret.device());
-        let clone = Replica {
-            secret: original.secret.clone(),
-            role: original.role,
-            scopes: original.scopes.clone(),
-            disk: original.disk.copy(),
-            index: original.index.copy(),
-            node: None,
-            backup: None,
-            revoked: original.revoked,
-            cloned: true,
-            cut_off_until: 0,
-            disk_may_fail: false,
-        };
+        let mut clone = Replica::new(
+            original.secret.clone(),
+            original.role,
+            original.scopes.clone(),
+        );
+        clone.disk = original.disk.copy();
+        clone.index = original.index.copy();
+        clone.revoked = original.revoked;
+        clone.cloned = true;
         self.replicas.push(clone);
         let to = self.replicas.len() - 1;
         self.open(to)?;
@@ -302,6 +300,11 @@ impl World {
             replica.revoked |= replica.secret.device() == secret.device();
         }
         self.programme.revoke(&secret);
+        self.authority_speaks()
+    }
+
+    /// The relay beside which the authority lives hears what it has signed.
+    fn authority_speaks(&mut self) -> Result<(), Violation> {
         let entries = self.programme.entries().to_vec();
         if let Some(node) = &mut self.replicas[RELAY].node {
             if node.learn(&entries).is_err() {
@@ -310,6 +313,23 @@ impl World {
             self.tell_sessions(RELAY, None, &Input::AuthorityGrown)?;
         }
         Ok(())
+    }
+
+    /// A device that nobody but the authority has heard of.
+    fn enrol(&mut self) -> Result<(), Violation> {
+        if self.report.enrolled >= ENROLLED_MAX {
+            return Ok(());
+        }
+        self.report.enrolled += 1;
+        let secret = crate::programme::device(100 + self.report.enrolled as u8);
+        let scopes = vec![SCOPES[self.dice.below(SCOPES.len() as u64) as usize]];
+        self.programme.enrol(&secret, MemberRole::Device, &scopes);
+        self.replicas
+            .push(Replica::new(secret, MemberRole::Device, scopes));
+        let place = self.replicas.len() - 1;
+        self.open(place)?;
+        self.learn_all(place)?;
+        self.authority_speaks()
     }
 
     fn let_index_catch_up(&mut self) -> Result<(), Violation> {

@@ -27,10 +27,15 @@ impl World {
                 self.open(place)?;
             }
         }
-        for _ in 0..ROUNDS {
+        for round in 1..=ROUNDS {
             for place in 0..self.replicas.len() {
-                if place != RELAY {
-                    self.sync_to_the_end(place)?;
+                if place == RELAY {
+                    continue;
+                }
+                self.proven = [false; 2];
+                self.sync_to_the_end(place)?;
+                if round == ROUNDS && !self.replicas[place].revoked && self.proven != [true; 2] {
+                    return Err(Violation::NotProven(place));
                 }
             }
         }
