@@ -280,9 +280,12 @@ impl Session {
             }
             ControlFrame::States(states) => self.take_states(now, states, holdings)?,
             ControlFrame::Authority(entries) => self.take_authority(entries)?,
-            ControlFrame::Leaves { of, end, list } => {
-                self.take_leaves(now, of, end, list, holdings)?;
-            }
+            ControlFrame::Leaves {
+                of,
+                answers,
+                end,
+                list,
+            } => self.take_leaves(now, of, answers, end, list, holdings)?,
             ControlFrame::Probe { of, tag, ids } => self.take_probe(of, tag, &ids, holdings)?,
             ControlFrame::Check {
                 of,

@@ -254,6 +254,8 @@ pub enum ControlFrame {
     Leaves {
         /// Which scope and lane.
         of: ScopeLane,
+        /// True where this list answers one of the receiver's, and asks for none.
+        answers: bool,
         /// End of my journal when the list was made: what the list speaks of.
         end: JournalMark,
         /// The list.

@@ -62,6 +62,7 @@ fn control_frames() -> Vec<(&'static str, ControlFrame)> {
     };
     let leaves = |list| ControlFrame::Leaves {
         of: OF,
+        answers: false,
         end: mark(1),
         list,
     };

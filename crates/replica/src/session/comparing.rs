@@ -172,7 +172,12 @@ impl Session {
             LeafList::Buckets(comparison.bucket_hashes())
         };
         lane.comparison = Some(comparison);
-        self.say(&ControlFrame::Leaves { of, end, list });
+        self.say(&ControlFrame::Leaves {
+            of,
+            answers: asked,
+            end,
+            list,
+        });
         Ok(())
     }
 
@@ -195,6 +200,7 @@ impl Session {
         &mut self,
         now: Millis,
         of: ScopeLane,
+        answers: bool,
         end: JournalMark,
         list: LeafList,
         holdings: &dyn Holdings,
@@ -209,7 +215,8 @@ impl Session {
             (None, _) => false,
         };
         if !goes_on {
-            if matches!(list, LeafList::Bucketed { .. }) {
+            if answers {
+                // To a list that no longer matters: both were proven equal meanwhile.
                 return Ok(());
             }
             // The peer begins a round: it gets my list too.
@@ -296,7 +303,12 @@ impl Session {
                 lines,
                 last: at + 1 == count,
             };
-            self.say(&ControlFrame::Leaves { of, end, list });
+            self.say(&ControlFrame::Leaves {
+                of,
+                answers: true,
+                end,
+                list,
+            });
         }
     }
 

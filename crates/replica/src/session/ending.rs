@@ -91,7 +91,8 @@ impl Session {
         lane.hear_end(theirs);
         lane.reached = lane.reached.max(theirs.position);
         lane.equal_at = Some((mine, theirs));
-        lane.comparison = None;
+        // The peer may be waiting for the rest of one that is under way.
+        lane.comparison.take_if(|it| it.is_complete());
         lane.rounds = 0;
         lane.detached_sent = false;
         lane.detached_received = false;

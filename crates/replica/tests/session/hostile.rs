@@ -163,6 +163,7 @@ fn lists_that_are_too_long_end_the_session() {
     let mut attack = Attack::opened();
     let result = attack.say(&ControlFrame::Leaves {
         of: records(NORTH),
+        answers: false,
         end: JournalMark::default(),
         list: LeafList::All(vec![line; 513]),
     });
@@ -195,6 +196,7 @@ fn comparing_without_end_ends() {
     let result = loop {
         let result = attack.say(&ControlFrame::Leaves {
             of: records(NORTH),
+            answers: false,
             end: JournalMark::default(),
             list: LeafList::All(Vec::new()),
         });
