@@ -204,7 +204,7 @@ impl Member {
             .into_iter()
             .zip(changes.iter().map(|change| change.document))
             .collect();
-        self.save_changes(store, scope, &kind.name, changes, &mut |_, _| {})?;
+        self.save_changes(store, scope, &kind.name, changes, None)?;
         for (row, id) in taken {
             outcome(row, RowOutcome::Taken(id));
         }

@@ -20,7 +20,7 @@ use cairn_wire::frame::{JournalMark, ScopeLane};
 use cairn_wire::ids::{DocumentId, EntryId, ScopeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::slice;
+use std::{slice, thread};
 
 /// Entry bytes that become visible together.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -28,6 +28,13 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const AUTHORITY_BYTES: usize = 256 * 1024;
 /// Number under which entries are remembered of which too much waits already. No key has it.
 const CROWDED: u32 = u32::MAX;
+
+/// Threads that read records at most, and records that one reads before another is worth it.
+const READING_THREADS_MAX: usize = 4;
+const READ_ALONE: usize = 64;
+
+/// Given each record that was touched, as it will read.
+pub(crate) type SeeRecord<'a> = &'a mut dyn FnMut(&Line, Option<&Record>);
 
 /// Gives an entry from wherever the journals are; the store is that of the tables.
 pub type FindEntry<'a> =
@@ -196,7 +203,7 @@ impl Member {
                 let mark = codec::encode(&last.after);
                 run.writes.put(Kept::Applied, applied_key(of), mark);
             }
-            let (writes, part) = run.finish()?;
+            let (writes, part) = run.finish(None)?;
             tables.apply(writes)?;
             ingested.add(part);
         }
@@ -237,7 +244,7 @@ impl Member {
             for entry in &entries {
                 run.again(entry)?;
             }
-            let (writes, part) = run.finish()?;
+            let (writes, part) = run.finish(None)?;
             tables.apply(writes)?;
             ingested.add(part);
         }
@@ -300,7 +307,7 @@ impl Member {
         for some in documents.chunks(REREAD_DOCUMENTS) {
             let mut run = Run::new(self, store, membership);
             run.touched.extend(some.iter().copied());
-            let (writes, _) = run.finish()?;
+            let (writes, _) = run.finish(None)?;
             store.apply(writes)?;
         }
         Ok(())
@@ -526,25 +533,71 @@ impl<'a> Run<'a> {
         Ok(verdicts)
     }
 
-    /// Brings the lists up to date, and gives away what is to be written.
-    pub(crate) fn finish(self) -> Result<(cairn_store::WriteSet, Ingested), MemberError> {
-        self.finish_seen(&mut |_, _| {})
-    }
-
-    /// The same; `seen` is given each record that was touched, as it will read.
-    pub(crate) fn finish_seen(
+    /// Brings the lists up to date, and gives away what is to be written. `seen` is given each record
+    /// that was touched, as it will read; without it many records are read by several threads.
+    pub(crate) fn finish(
         mut self,
-        seen: &mut dyn FnMut(&Line, Option<&Record>),
+        seen: Option<SeeRecord<'_>>,
     ) -> Result<(cairn_store::WriteSet, Ingested), MemberError> {
         let overlay = Overlay::new(self.tables, &self.documents);
-        let trust = self.member.trust(self.store, self.membership);
-        for (scope, document) in &self.touched {
-            if let Some((line, record)) = summarise(&overlay, &trust, scope, document)? {
-                seen(&line, record.as_ref());
-                line.write(&mut self.writes);
+        let touched: Vec<_> = self.touched.iter().copied().collect();
+        match seen {
+            Some(seen) => {
+                let trust = self.member.trust(self.store, self.membership);
+                for (scope, document) in &touched {
+                    if let Some((line, record)) = summarise(&overlay, &trust, scope, document)? {
+                        seen(&line, record.as_ref());
+                        line.write(&mut self.writes);
+                    }
+                }
+            }
+            None => {
+                for line in self.lines(&overlay, &touched)? {
+                    line.write(&mut self.writes);
+                }
             }
         }
         self.writes.documents(&self.documents);
         Ok((self.writes.seal(&self.member.table_key), self.ingested))
+    }
+
+    /// The lines of many documents. Reading them is most of the work of a large sync or import.
+    fn lines(
+        &self,
+        overlay: &Overlay<'_>,
+        touched: &[(ScopeId, DocumentId)],
+    ) -> Result<Vec<Line>, MemberError> {
+        let read = |some: &[(ScopeId, DocumentId)]| -> Result<Vec<Line>, MemberError> {
+            let trust = self.member.trust(self.store, self.membership);
+            let mut lines = Vec::with_capacity(some.len());
+            for (scope, document) in some {
+                let summarised = summarise(overlay, &trust, scope, document)?;
+                lines.extend(summarised.map(|(line, _)| line));
+            }
+            Ok(lines)
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads
+            .min(READING_THREADS_MAX)
+            .min(touched.len() / READ_ALONE + 1);
+        let part = touched.len().div_ceil(threads).max(1);
+        if threads == 1 {
+            return read(touched);
+        }
+        let read = &read;
+        thread::scope(|scope| {
+            let parts: Vec<_> = touched
+                .chunks(part)
+                .map(|some| scope.spawn(move || read(some)))
+                .collect();
+            let mut lines = Vec::with_capacity(touched.len());
+            for part in parts {
+                let part = part
+                    .join()
+                    .map_err(|_| MemberError::Internal("reading records panicked".into()))?;
+                lines.extend(part?);
+            }
+            Ok(lines)
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{MemberError, RequestError};
 use crate::tables::{Kept, Tables, Writes, document_key};
-use crate::trust::Trust;
+use crate::trust::{Trust, read_loaded};
 use cairn_documents::{Documents, LoadedDocument, Storage};
 use cairn_records::geometry::{Bounds, Position};
 use cairn_records::{Record, Summary};
@@ -189,8 +189,8 @@ pub(crate) fn summarise<S: Storage<Error = MemberError>>(
     let Some(loaded) = loaded else {
         return Ok(None);
     };
-    let facts = trust.facts(scope, &loaded.changes)?;
-    let record = cairn_records::read(&loaded.automerge, &facts).ok();
+    let facts = trust.facts(scope, &loaded)?;
+    let record = read_loaded(&loaded, &facts).ok();
     let line = Line::of(scope, document, &loaded, record.as_ref());
     Ok(Some((line, record)))
 }

@@ -257,7 +257,7 @@ impl Member {
                 }
             }
             note_applied_outbox(last.number, &mut run.writes);
-            let (writes, part) = run.finish()?;
+            let (writes, part) = run.finish(None)?;
             store.apply(writes)?;
             ingested.add(part);
         }

@@ -4,13 +4,14 @@ use crate::Member;
 use crate::delivery::{Delivery, Stage};
 use crate::error::{MemberError, RequestError};
 use crate::line::{Line, each_line, find, line, short_code};
+use crate::trust::read_loaded;
 use cairn_documents::{Documents, HeldChange, LoadedDocument};
 use cairn_keys::Membership;
 use cairn_records::{HistoryEntry, Record};
 use cairn_store::Store;
 use cairn_wire::ids::{ChangeHash, DocumentId, ScopeId};
 use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which records a list shows: those that fit all that is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,11 +107,16 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn record(&self) -> Result<Record, MemberError> {
-        cairn_records::read(&self.loaded.automerge, &self.facts).map_err(no_record)
+        read_loaded(&self.loaded, &self.facts).map_err(no_record)
     }
 
     pub(crate) fn record_at(&self, heads: &[ChangeHash]) -> Result<Record, MemberError> {
-        cairn_records::read_at(&self.loaded.automerge, heads, &self.facts).map_err(no_record)
+        let heads: BTreeSet<&ChangeHash> = heads.iter().collect();
+        if heads.iter().copied().eq(&self.loaded.heads) {
+            return self.record();
+        }
+        let heads: Vec<ChangeHash> = heads.into_iter().copied().collect();
+        cairn_records::read_at(&self.loaded.automerge, &heads, &self.facts).map_err(no_record)
     }
 }
 
@@ -360,9 +366,7 @@ impl Member {
         let Some(loaded) = loaded else {
             return Ok(None);
         };
-        let facts = self
-            .trust(store, membership)
-            .facts(scope, &loaded.changes)?;
+        let facts = self.trust(store, membership).facts(scope, &loaded)?;
         Ok(Some(Opened { loaded, facts }))
     }
 }

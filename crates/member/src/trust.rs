@@ -4,9 +4,10 @@
 use crate::error::MemberError;
 use crate::ingest::EntryRow;
 use crate::tables::{Kept, Tables};
-use cairn_documents::{KnownChange, Provenance};
+use cairn_documents::{LoadedDocument, Provenance};
 use cairn_keys::{Keyring, Leaf, Membership, Position, Standing};
 use cairn_records::read::ChangeFacts;
+use cairn_records::{ReadError, Record};
 use cairn_wire::ids::{ChangeHash, DeviceKey, EntryId, ScopeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -50,14 +51,15 @@ impl<'a> Trust<'a> {
         }
     }
 
-    /// The facts about all changes of a document in `scope`.
+    /// The facts about all changes of a document in `scope`, skipped ones too.
     pub(crate) fn facts(
         &self,
         scope: &ScopeId,
-        changes: &[KnownChange],
+        loaded: &LoadedDocument,
     ) -> Result<DocumentFacts, MemberError> {
-        let mut facts = HashMap::with_capacity(changes.len());
-        for change in changes {
+        let mut facts = HashMap::with_capacity(loaded.changes.len());
+        let skipped = loaded.skipped.iter().map(|skipped| &skipped.known);
+        for change in loaded.changes.iter().chain(skipped) {
             let (verified, may_decide) = self.word(scope, &change.provenances)?;
             facts.insert(
                 change.hash,
@@ -148,6 +150,16 @@ impl<'a> Trust<'a> {
             position.id,
         )
     }
+}
+
+/// A document as it reads, with what its skipped changes say of safety.
+pub(crate) fn read_loaded(
+    loaded: &LoadedDocument,
+    facts: &DocumentFacts,
+) -> Result<Record, ReadError> {
+    let skipped = loaded.skipped.iter();
+    let skipped: Vec<_> = skipped.map(|skipped| skipped.change.clone()).collect();
+    cairn_records::read::read_beside(&loaded.automerge, &skipped, facts)
 }
 
 /// Walks down from entry `id` at `number` to number `down_to` and says whether it arrives at `wanted`.

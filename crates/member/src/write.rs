@@ -2,7 +2,7 @@
 
 use crate::Member;
 use crate::error::{MemberError, RequestError};
-use crate::ingest::Run;
+use crate::ingest::{Run, SeeRecord};
 use crate::line::{Line, short_code};
 use crate::outbox::{note_applied_outbox, outbox_of};
 use crate::read::Opened;
@@ -218,13 +218,7 @@ impl Member {
         let author = self.author(line.scope, moment);
         let merges = author_merge(&author, line.id, &opened.loaded.automerge, moment.now_s)
             .map_err(|error| MemberError::Internal(error.to_string()))?;
-        self.save_changes(
-            store,
-            line.scope,
-            &opened.loaded.kind,
-            merges,
-            &mut |_, _| {},
-        )?;
+        self.save_changes(store, line.scope, &opened.loaded.kind, merges, None)?;
         self.open_document(store, membership, &line.scope, &line.id)?
             .ok_or_else(|| MemberError::Internal("a merged record is gone".into()))
     }
@@ -243,7 +237,7 @@ impl Member {
         let (id, change) = (last.document, last.hash);
         let fields = written_fields(edits);
         let mut saved = None;
-        self.save_changes(store, scope, &kind.name, changes, &mut |line, record| {
+        let mut see = |line: &Line, record: Option<&Record>| {
             saved = Some(Saved {
                 scope,
                 id,
@@ -258,7 +252,8 @@ impl Member {
                     .map(|record| fields_now(record, kind, &fields, &change))
                     .unwrap_or_default(),
             });
-        })?;
+        };
+        self.save_changes(store, scope, &kind.name, changes, Some(&mut see))?;
         saved.ok_or_else(|| MemberError::Internal("a saved record does not read".into()))
     }
 
@@ -270,7 +265,7 @@ impl Member {
         scope: ScopeId,
         kind: &str,
         changes: Vec<Authored>,
-        seen: &mut dyn FnMut(&Line, Option<&Record>),
+        seen: Option<SeeRecord<'_>>,
     ) -> Result<(), MemberError> {
         let of = ScopeLane {
             scope,
@@ -291,7 +286,7 @@ impl Member {
         if let Some(last) = frames.last() {
             note_applied_outbox(last.number, &mut run.writes);
         }
-        let (writes, _) = run.finish_seen(seen)?;
+        let (writes, _) = run.finish(seen)?;
         store.save_outbox(frames, writes)?;
         Ok(())
     }

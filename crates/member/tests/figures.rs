@@ -8,7 +8,30 @@ use cairn_member::{Filter, ImportRow, Moment};
 use cairn_records::Envelope;
 use cairn_store::{Fresh, OpenOptions, SegmentStore, Store};
 use programme::{Programme, SCOPE, kind, set};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A clock, and where the system tells it this thread's time on a processor.
+struct Watch(Instant, Duration);
+
+impl Watch {
+    fn begin() -> Self {
+        Self(Instant::now(), on_processor())
+    }
+
+    fn read(&self) -> String {
+        let on_processor = on_processor() - self.1;
+        format!("{:?} ({on_processor:?} on a processor)", self.0.elapsed())
+    }
+}
+
+fn on_processor() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text
+        .split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
+}
 
 const AREAS: u32 = 8_000;
 
@@ -72,6 +95,7 @@ fn eight_thousand_areas() {
 
     let rows: Vec<ImportRow> = (0..AREAS).map(area).collect();
     let moment = alpha.moment();
+    let watch = Watch::begin();
     let began = Instant::now();
     let imported = alpha
         .member
@@ -87,15 +111,15 @@ fn eight_thousand_areas() {
         .unwrap();
     assert_eq!(imported.taken, u64::from(AREAS));
     println!(
-        "import of {AREAS}: {:?}, {} frames",
-        began.elapsed(),
+        "import of {AREAS}: {}, {} frames",
+        watch.read(),
         one.outbox_len()
     );
 
-    let began = Instant::now();
+    let watch = Watch::begin();
     let status = alpha.member.status(&*one, one.membership()).unwrap();
     assert_eq!(status.unsent_changes, u64::from(AREAS));
-    println!("status with all unsent: {:?}", began.elapsed());
+    println!("status with all unsent: {}", watch.read());
 
     let began = Instant::now();
     let sealed = alpha
@@ -115,9 +139,9 @@ fn eight_thousand_areas() {
         sealed.entries,
         bytes / AREAS as usize
     );
-    let began = Instant::now();
+    let watch = Watch::begin();
     alpha.member.catch_up(&mut *one).unwrap();
-    println!("own entries taken in: {:?}", began.elapsed());
+    println!("own entries taken in: {}", watch.read());
 
     let items = one.journal(programme::OF, 0, usize::MAX).unwrap();
     let incoming = items
@@ -129,10 +153,10 @@ fn eight_thousand_areas() {
         .collect();
     other.append(incoming).unwrap();
     let mut reader = bravo.member.clone();
-    let began = Instant::now();
+    let watch = Watch::begin();
     let taken = reader.catch_up(&mut *other).unwrap();
     assert_eq!(taken.changes_applied, u64::from(AREAS));
-    println!("pulled areas taken in: {:?}", began.elapsed());
+    println!("pulled areas taken in: {}", watch.read());
 
     let mut saves = Vec::new();
     for row in 0..50 {
