@@ -127,7 +127,7 @@ fn tell(stage: &mut Stage, output: &Output) -> Result<Facts, Failure> {
     ));
     let alpha = stage.team("Team Alpha", &format!("{SCOPE}:rw+decide"))?;
     let delta = stage.team("Team Delta", &format!("{SCOPE}:rw"))?;
-    say("Team Alpha, which may decide, and Team Delta join with a code each.".to_owned());
+    say("Team Alpha and Team Delta join its programme, with a code each.".to_owned());
 
     let taken = import(&alpha)?;
     say(format!(

@@ -3,6 +3,7 @@
 use cairn_device::DeviceError;
 use cairn_device::member::{MemberError, RequestError};
 use cairn_device::records::input::InputError;
+use cairn_device::transport::{EnrolError, SyncError};
 use cairn_exchange::{FileFault, SingleFault};
 use serde_json::{Value as Json, json};
 
@@ -120,6 +121,10 @@ impl From<DeviceError> for Failure {
                 if known.is_empty() =>
             {
                 return Self::from(DeviceError::NotJoined);
+            }
+            DeviceError::Sync(SyncError::Unreachable { tried, .. })
+            | DeviceError::Enrol(EnrolError::Dial(SyncError::Unreachable { tried, .. })) => {
+                failure.message = format!("the relay cannot be reached: {}", tried.join("; "));
             }
             DeviceError::Member(MemberError::Request(RequestError::Form(_))) => {
                 failure.hint = Some("cairn explain FIELD says what a field takes".to_owned());

@@ -49,10 +49,13 @@ pub fn age(seconds: u64) -> String {
 
 /// `1 record`, `3 records`.
 pub fn count(number: u64, thing: &str) -> String {
-    match (number, thing.strip_suffix('y')) {
+    let stem = thing
+        .strip_suffix('y')
+        .filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match (number, stem) {
         (1, _) => format!("1 {thing}"),
         (_, Some(stem)) => format!("{} {stem}ies", grouped(number)),
-        _ => format!("{} {thing}s", grouped(number)),
+        (_, None) => format!("{} {thing}s", grouped(number)),
     }
 }
 
@@ -130,13 +133,13 @@ mod tests {
 
     #[test]
     fn times_are_said_as_people_say_them() {
-        let now = 1_795_500_000; // 24 Nov 2026 07:20 UTC
+        let now = 1_795_500_000; // 24 Nov 2026 06:00 UTC
         let zone = TimeZone::UTC;
-        assert_eq!(time_seen_from(now - 600, now, &zone), "today 07:10");
-        assert_eq!(time_seen_from(now - 60_000, now, &zone), "yesterday 14:40");
+        assert_eq!(time_seen_from(now - 600, now, &zone), "today 05:50");
+        assert_eq!(time_seen_from(now - 60_000, now, &zone), "yesterday 13:20");
         assert_eq!(
             time_seen_from(now - 400_000, now, &zone),
-            "19 Nov 2026 16:13"
+            "19 Nov 2026 14:53"
         );
         assert_eq!(time_seen_from(0, now, &zone), "1 Jan 1970 00:00");
         assert_eq!(time_seen_from(i64::MAX, now, &zone), "at an unknown time");

@@ -32,7 +32,11 @@ impl Said {
         let last = self.out.lines().rfind(|line| !line.trim().is_empty());
         let last = last.unwrap_or_else(|| panic!("nothing on standard output: {self:#?}"));
         let value: Value = serde_json::from_str(last).unwrap_or_else(|_| panic!("{self:#?}"));
-        assert!(value["schema"].as_str().is_some_and(|schema| schema.starts_with("cairn.")));
+        assert!(
+            value["schema"]
+                .as_str()
+                .is_some_and(|schema| schema.starts_with("cairn."))
+        );
         value
     }
 }
@@ -45,7 +49,9 @@ fn program(path: &str) -> Command {
             command.env_remove(name);
         }
     }
-    command.env("CAIRN_CONFIG", "/dev/null").stdin(Stdio::null());
+    command
+        .env("CAIRN_CONFIG", "/dev/null")
+        .stdin(Stdio::null());
     command
 }
 
@@ -60,7 +66,9 @@ struct Device(tempfile::TempDir);
 impl Device {
     fn new(name: &str) -> Self {
         let device = Self(tempfile::tempdir().unwrap());
-        device.run(&["init", "--name", name, "--no-encryption"]).json(0);
+        device
+            .run(&["init", "--name", name, "--no-encryption"])
+            .json(0);
         device
     }
 
