@@ -32,7 +32,7 @@ use ending::Ending;
 use lane::{LaneSync, StreamIn, StreamOut};
 use opening::PeerOpen;
 use receiving::Received;
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Bytes that wait on one channel for a whole frame, or for the peer's first frame.
 const HELD_BYTES_MAX: usize = limits::WINDOW_FAST_BYTES + limits::FRAME_BYTES_MAX;
@@ -65,7 +65,7 @@ pub struct Session {
     streams_out: [StreamOut; 2],
     window_bytes: usize,
     /// Short-term memory of what was sent, so that a comparison does not send it again.
-    sent: HashSet<cairn_wire::EntryId>,
+    sent: BTreeSet<cairn_wire::EntryId>,
 
     queue: VecDeque<Received>,
     outstanding: Option<Vec<Received>>,
@@ -106,7 +106,7 @@ impl Session {
             streams_in: Default::default(),
             streams_out: Default::default(),
             window_bytes: limits::WINDOW_SLOW_BYTES,
-            sent: HashSet::new(),
+            sent: BTreeSet::new(),
             queue: VecDeque::new(),
             outstanding: None,
             authority: opening::AuthorityExchange::default(),
