@@ -27,6 +27,7 @@ pub use syncing::{SyncRequest, Synced};
 
 use cairn_keys::DeviceSecret;
 use cairn_member::{Ingested, Member, MemberError, Moment, TableKey};
+use cairn_store::segment_store::FORMAT_FILE;
 use cairn_store::{Fresh, OpenOptions, OpenReport, SegmentStore, Store};
 use cairn_transport::{EngineOptions, Handle, Identity, NetworkOptions, engine};
 use cairn_wire::ids::{DeviceKey, Incarnation, ProgrammeId};
@@ -240,7 +241,10 @@ fn open_store(
 
 /// Begins anew where the folder is not where it was. Answers whether it did.
 fn note_place(folder: &Path, member: &Member, store: &mut dyn Store) -> Result<bool, DeviceError> {
-    let Some(place) = place::place_of(&folder.join(KEY_FILE_NAME)) else {
+    let Some(place) = place::place_of(&[
+        &folder.join(KEY_FILE_NAME),
+        &folder.join(STORE_FOLDER).join(FORMAT_FILE),
+    ]) else {
         return Ok(false);
     };
     let known = member.private(store, PLACE)?;

@@ -12,23 +12,19 @@ use std::time::UNIX_EPOCH;
 
 const PLACE_CONTEXT: &str = "cairn 2026 place of a device folder v1";
 
-/// What a file is, apart from its content; `None` where the system does not say.
-pub(crate) fn place_of(file: &Path) -> Option<[u8; 32]> {
-    let metadata = std::fs::metadata(file).ok()?;
-    let born = metadata
-        .created()
-        .ok()
-        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-        .map_or(0, |at| at.as_nanos());
-    let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
-    Some(hash::derive(
-        PLACE_CONTEXT,
-        &[
-            &number(&metadata).to_be_bytes(),
-            &born.to_be_bytes(),
-            &machine,
-        ],
-    ))
+/// What files are, apart from their content; `None` where the system does not say of all of them.
+pub(crate) fn place_of(files: &[&Path]) -> Option<[u8; 32]> {
+    let mut parts = vec![std::fs::read("/etc/machine-id").unwrap_or_default()];
+    for file in files {
+        let metadata = std::fs::metadata(file).ok()?;
+        let born = metadata.created().ok();
+        let born = born.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let born = born.map_or(0, |at| at.as_nanos());
+        parts.push(number(&metadata).to_be_bytes().to_vec());
+        parts.push(born.to_be_bytes().to_vec());
+    }
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    Some(hash::derive(PLACE_CONTEXT, &parts))
 }
 
 #[cfg(unix)]
@@ -54,11 +50,11 @@ mod tests {
             dir.path().join("3"),
         );
         std::fs::write(&one, b"key").unwrap();
-        let place = place_of(&one).unwrap();
+        let place = place_of(&[&one]).unwrap();
         std::fs::copy(&one, &two).unwrap();
-        assert_ne!(place_of(&two), Some(place));
+        assert_ne!(place_of(&[&two]), Some(place));
         std::fs::rename(&one, &three).unwrap();
-        assert_eq!(place_of(&three), Some(place));
-        assert_eq!(place_of(&one), None);
+        assert_eq!(place_of(&[&three]), Some(place));
+        assert_eq!(place_of(&[&one]), None);
     }
 }

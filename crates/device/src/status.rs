@@ -6,7 +6,7 @@ use crate::syncing::relays;
 use crate::{Device, fresh, now_s};
 use cairn_member::{MemberError, Status};
 use cairn_store::{Store, VerifyReport};
-use cairn_wire::ids::DeviceKey;
+use cairn_wire::ids::{DeviceKey, DocumentId, ScopeId};
 
 /// A relay that the device syncs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,18 +129,26 @@ fn look(member: &cairn_member::Member, store: &dyn Store) -> Result<Checked, Mem
     if let Err(error) = listed {
         checked.problems.push(error.to_string());
     }
-    for (scope, id) in lines {
-        match member.read_record(store, membership, &scope, &id, None) {
-            Ok(record) => {
-                checked.documents += 1;
-                checked.changes += record.stages.len() as u64;
-            }
-            // A document that is no record is a document all the same.
-            Err(MemberError::Request(_)) => checked.documents += 1,
-            Err(error) if checked.problems.len() < PROBLEMS_MAX => {
-                checked.problems.push(format!("record {id}: {error}"));
-            }
-            Err(_) => {}
+    checked.documents = lines.len() as u64;
+    let count = |some: &[(ScopeId, DocumentId)]| {
+        let mut changes = 0;
+        member.each_record(store, membership, some, &mut |record| {
+            changes += record.stages.len() as u64;
+            Ok(true)
+        })?;
+        Ok::<u64, MemberError>(changes)
+    };
+    // All together if that works, else one by one, so that each that does not read is named.
+    if let Ok(changes) = count(&lines) {
+        checked.changes = changes;
+        return Ok(checked);
+    }
+    for line in lines {
+        let read = count(&[line]).map(|changes| checked.changes += changes);
+        if let Err(error) = read
+            && checked.problems.len() < PROBLEMS_MAX
+        {
+            checked.problems.push(format!("record {}: {error}", line.1));
         }
     }
     Ok(checked)

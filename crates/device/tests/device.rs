@@ -276,6 +276,40 @@ fn a_copied_folder_writes_logs_of_its_own_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_store_set_back_to_a_backup_gets_everything_again_and_forks_nothing() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let (folder, backup) = (folders.path().join("a"), folders.path().join("backup"));
+    let device = Device::create(&folder, "T7", &options()).unwrap();
+    device.join(&relay.code(Access::Write), false).unwrap();
+    new_area(&device, &["local_id=HA-1"]);
+    sync(&device);
+    device.close().unwrap();
+    copy_folder(&folder.join("store"), &backup);
+    let device = Device::open(&folder, &options()).unwrap();
+    new_area(&device, &["local_id=HA-2"]);
+    sync(&device);
+    device.close().unwrap();
+
+    std::fs::remove_dir_all(folder.join("store")).unwrap();
+    copy_folder(&backup, &folder.join("store"));
+    let device = Device::open(&folder, &options()).unwrap();
+    assert!(device.opened().copied);
+    assert!(device.find("HA-2").is_err());
+    new_area(&device, &["local_id=HA-3"]);
+    sync(&device);
+    sync(&device);
+    for name in ["HA-1", "HA-2", "HA-3"] {
+        assert!(device.find(name).is_ok(), "{name}");
+    }
+    let status = device.status().unwrap();
+    assert_eq!(
+        (status.member.forked_logs, status.member.unsent_changes),
+        (0, 0)
+    );
+}
+
+#[test]
 fn a_revoked_device_hands_in_and_is_told_one_word() {
     let relay = Relay::start();
     let folders = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ use cairn_replica::Origin;
 use cairn_store::Store;
 use cairn_wire::Entry;
 use cairn_wire::frame::{Backlog, ScopeLane};
-use cairn_wire::ids::{DeviceKey, DocumentId, LogId, ScopeId};
+use cairn_wire::ids::{DeviceKey, DocumentId, EntryId, LogId, ScopeId};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -141,10 +141,9 @@ impl Delivery {
                 continue;
             };
             for receipt in self.receipts.get(log).into_iter().flatten() {
-                let (top, top_id) = (receipt.opened.number, receipt.opened.id);
-                if *number <= top
+                if *number <= receipt.opened.number
                     && !receipt.exceptions.contains_key(id)
-                    && reaches(tables, top, top_id, *number, *id)?
+                    && opened_reaches(store, tables, receipt, *number, id)?
                 {
                     return Ok(Stage::SeenByCentre);
                 }
@@ -166,6 +165,27 @@ impl Delivery {
             .first()
             .is_some_and(|item| self.relay_sent(&item.origins)))
     }
+}
+
+/// Is the entry the last one that the receipt speaks of, or reached from it?
+fn opened_reaches(
+    store: &dyn Store,
+    tables: &Tables<'_>,
+    receipt: &Receipt,
+    number: u64,
+    id: &EntryId,
+) -> Result<bool, MemberError> {
+    let (log, top) = (&receipt.log, receipt.opened);
+    let of = ScopeLane {
+        scope: log.scope,
+        lane: log.lane,
+    };
+    // Where one entry has the number, and what stands on it is whole, there is no other way down.
+    let alone = store.ids_at(log, number)? == [*id];
+    if alone && store.ids_at(log, top.number)?.contains(&top.id) {
+        return Ok(!store.detached(of).contains(&top.id));
+    }
+    reaches(tables, top.number, top.id, number, *id)
 }
 
 impl Member {

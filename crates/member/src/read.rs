@@ -6,7 +6,7 @@ use crate::error::{MemberError, RequestError};
 use crate::line::{Line, each_line, find, line, short_code};
 use crate::trust::read_loaded;
 use cairn_documents::{Documents, HeldChange, LoadedDocument};
-use cairn_keys::Membership;
+use cairn_keys::{Membership, ScopeKey};
 use cairn_records::{HistoryEntry, Record};
 use cairn_store::Store;
 use cairn_wire::ids::{ChangeHash, DocumentId, ScopeId};
@@ -205,7 +205,19 @@ impl Member {
     /// The line of the one record that goes by a name: the beginning of its id (4 digits or more), its
     /// number, or its short code.
     pub fn find(&self, store: &dyn Store, name: &str) -> Result<Line, MemberError> {
-        find(&self.tables(store), name)
+        let tables = self.tables(store);
+        // A whole id needs no search: it names its scope's document or none.
+        if let Ok(id) = name.parse::<DocumentId>() {
+            let journals = store.journals().into_iter().map(|of| of.scope);
+            let keys = self.keyring.keys().map(ScopeKey::scope);
+            let scopes: BTreeSet<ScopeId> = journals.chain(keys).collect();
+            for scope in scopes {
+                if let Some(line) = line(&tables, &scope, &id)? {
+                    return Ok(line);
+                }
+            }
+        }
+        find(&tables, name)
     }
 
     /// The line of a record.
@@ -264,13 +276,65 @@ impl Member {
         }
         let record = opened.record_at(&heads)?;
         let delivery = Delivery::of(store, membership)?;
-        let tables = self.tables(store);
-        let mut stages = BTreeMap::new();
-        for change in &opened.loaded.changes {
-            let stage = delivery.stage(store, &tables, &change.provenances)?;
-            stages.insert(change.hash, stage);
+        let stages = self.stages(store, &delivery, &opened)?;
+        Ok(self.opened_record(membership, scope, id, opened, record, heads, stages))
+    }
+
+    /// Calls `visit` with each of these records as it reads now; those that are not held, or are no
+    /// records, are left out. It answers whether to go on.
+    pub fn each_record(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+        records: &[(ScopeId, DocumentId)],
+        visit: &mut dyn FnMut(OpenRecord) -> Result<bool, MemberError>,
+    ) -> Result<(), MemberError> {
+        let delivery = Delivery::of(store, membership)?;
+        for (scope, id) in records {
+            let Some(opened) = self.open_document(store, membership, scope, id)? else {
+                continue;
+            };
+            let Ok(record) = opened.record() else {
+                continue;
+            };
+            let stages = self.stages(store, &delivery, &opened)?;
+            let heads = opened.loaded.heads.clone();
+            let record = self.opened_record(membership, scope, id, opened, record, heads, stages);
+            if !visit(record)? {
+                break;
+            }
         }
-        Ok(OpenRecord {
+        Ok(())
+    }
+
+    fn stages(
+        &self,
+        store: &dyn Store,
+        delivery: &Delivery,
+        opened: &Opened,
+    ) -> Result<BTreeMap<ChangeHash, Stage>, MemberError> {
+        let tables = self.tables(store);
+        let changes = opened.loaded.changes.iter();
+        changes
+            .map(|change| {
+                let stage = delivery.stage(store, &tables, &change.provenances)?;
+                Ok((change.hash, stage))
+            })
+            .collect()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "it only puts them together")]
+    fn opened_record(
+        &self,
+        membership: &Membership,
+        scope: &ScopeId,
+        id: &DocumentId,
+        opened: Opened,
+        record: Record,
+        heads: Vec<ChangeHash>,
+        stages: BTreeMap<ChangeHash, Stage>,
+    ) -> OpenRecord {
+        OpenRecord {
             scope: *scope,
             scope_name: self.scope_name(membership, scope),
             id: *id,
@@ -278,7 +342,7 @@ impl Member {
             heads,
             stages,
             held: opened.loaded.held,
-        })
+        }
     }
 
     /// Every change of the record that goes by a name, and how far each has come.
@@ -293,12 +357,7 @@ impl Member {
             .open_document(store, membership, &line.scope, &line.id)?
             .ok_or_else(|| RequestError::NotFound(name.to_owned()))?;
         let delivery = Delivery::of(store, membership)?;
-        let tables = self.tables(store);
-        let mut stages = BTreeMap::new();
-        for change in &opened.loaded.changes {
-            let stage = delivery.stage(store, &tables, &change.provenances)?;
-            stages.insert(change.hash, stage);
-        }
+        let stages = self.stages(store, &delivery, &opened)?;
         let entries = cairn_records::history(&opened.loaded.automerge, &opened.facts);
         Ok(entries
             .into_iter()
@@ -323,10 +382,12 @@ impl Member {
             Ok(true)
         })?;
         lines.sort_unstable();
-        lines
-            .into_iter()
-            .map(|(scope, id)| self.read_record(store, membership, &scope, &id, None))
-            .collect()
+        let mut records = Vec::with_capacity(lines.len());
+        self.each_record(store, membership, &lines, &mut |record| {
+            records.push(record);
+            Ok(true)
+        })?;
+        Ok(records)
     }
 
     /// Records that share their number with another one: probable duplicates, each group by id.
