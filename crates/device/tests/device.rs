@@ -310,6 +310,59 @@ fn a_store_set_back_to_a_backup_gets_everything_again_and_forks_nothing() {
 }
 
 #[test]
+fn a_machine_set_back_unnoticed_forks_once_and_loses_nothing() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let (folder, backup) = (folders.path().join("a"), folders.path().join("backup"));
+    let store = folder.join("store");
+    let device = Device::create(&folder, "T7", &options()).unwrap();
+    device.join(&relay.code(Access::Write), false).unwrap();
+    new_area(&device, &["local_id=HA-1"]);
+    sync(&device);
+    device.close().unwrap();
+    copy_folder(&store, &backup);
+    let device = Device::open(&folder, &options()).unwrap();
+    new_area(&device, &["local_id=HA-2"]);
+    sync(&device);
+    device.close().unwrap();
+
+    // As a virtual machine does it: the very files, with their old content.
+    for item in std::fs::read_dir(&store).unwrap() {
+        let path = item.unwrap().path();
+        match path.is_dir() {
+            true => std::fs::remove_dir_all(path).unwrap(),
+            false if path.ends_with("format") => {}
+            false => std::fs::remove_file(path).unwrap(),
+        }
+    }
+    copy_folder(&backup, &store);
+    let device = Device::open(&folder, &options()).unwrap();
+    assert!(!device.opened().copied, "nobody can notice");
+    new_area(&device, &["local_id=HA-3"]);
+    sync(&device);
+    new_area(&device, &["local_id=HA-4"]);
+    sync(&device);
+    for name in ["HA-1", "HA-2", "HA-3", "HA-4"] {
+        assert!(device.find(name).is_ok(), "{name}");
+    }
+    let forks = relay
+        .handle
+        .call_blocking(|store| {
+            let journals = store.journals().into_iter();
+            journals
+                .map(|of| (store.forked_logs(of).len(), store.leaf_count(of)))
+                .max()
+        })
+        .unwrap();
+    assert_eq!(
+        forks,
+        Some((1, 3)),
+        "two branches, and the log of the new incarnation"
+    );
+    assert_eq!(device.status().unwrap().member.unsent_changes, 0);
+}
+
+#[test]
 fn a_revoked_device_hands_in_and_is_told_one_word() {
     let relay = Relay::start();
     let folders = tempfile::tempdir().unwrap();
