@@ -4,10 +4,10 @@
 //! | --- | --- |
 //! | [`ingest`] | opens the entries of a journal, applies what is in them, remembers how far |
 //! | [`outbox`] | seals changes that are saved into entries |
-//! | [`write`] | makes records and edits, durable before they are answered |
+//! | [`write`](mod@write) | makes records and edits, durable before they are answered |
 //! | [`import`] | the same for many records at once |
 //! | [`read`](mod@read) | lists, records with facts about their authors, conflicts, history |
-//! | [`line`] | one line per record, and the names by which it is found |
+//! | [`line`](mod@line) | one line per record, and the names by which it is found |
 //! | [`delivery`] | what has reached a relay, and what the centre has seen |
 //! | [`places`] | where entries stand, and what became of them |
 //! | [`receipt`] | how a centre says what it has opened |

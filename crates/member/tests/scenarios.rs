@@ -391,3 +391,72 @@ fn values_that_fit_no_form_are_refused_and_nothing_is_saved() {
     ));
     assert_eq!(alpha.status().unsent_changes, 1);
 }
+
+#[test]
+fn whoever_meets_whom_in_whatever_order_all_read_the_same_in_the_end() {
+    for seed in 1..=6u64 {
+        let mut programme = Programme::found();
+        let mut teams: Vec<Replica> = (0..4)
+            .map(|number| {
+                let (role, access) = match number {
+                    3 => (Role::Ops, Access::Decide),
+                    _ => (Role::Device, Access::Write),
+                };
+                programme.member(&format!("T{number}"), role, access)
+            })
+            .collect();
+        teams.iter_mut().for_each(|team| programme.tell(team));
+        for _ in 0..seed * 17 {
+            programme.draw.next();
+        }
+        let mut draw = |below: usize| {
+            let number = u64::from_be_bytes(programme.draw.bytes());
+            (number % below as u64) as usize
+        };
+        let mut known = Vec::new();
+        for step in 0..60 {
+            let team = &mut teams[draw(4)];
+            match draw(5) {
+                0 => known.push(team.new_area(&[
+                    &format!("local_id=HA-{step}"),
+                    &square(44.0, 18.0, 10 + draw(90) as u32),
+                ])),
+                1 | 2 if !known.is_empty() => {
+                    let edits = [
+                        format!("slope={}", ["flat", "gentle", "steep"][draw(3)]),
+                        format!("status={}", ["open", "suspended", "closed"][draw(3)]),
+                        square(44.0, 18.0, 10 + draw(90) as u32),
+                        format!("description=step {step}"),
+                    ];
+                    let saved = &known[draw(known.len())];
+                    // What a team does not hold, or finds in conflict, it cannot edit plainly.
+                    let _ = team.edit_seen(saved, None, &set(&[&edits[draw(4)]]));
+                }
+                _ => {
+                    let (one, other) = (draw(4), draw(4));
+                    if one != other {
+                        let mut one = teams.swap_remove(one);
+                        let other = other.min(teams.len() - 1);
+                        one.send_to(&mut teams[other]);
+                        teams.push(one);
+                    }
+                }
+            }
+        }
+        let mut last = teams.pop().unwrap();
+        for _ in 0..2 {
+            for team in &mut teams {
+                exchange(team, &mut last);
+            }
+        }
+        assert!(last.picture().len() >= 3, "seed {seed}");
+        for team in &teams {
+            assert_same(team, &last);
+        }
+        assert_eq!(last.status().waiting, 0);
+        // A replica that gets all of it at once, from nothing.
+        let mut fresh = programme.member("late", Role::Device, Access::Write);
+        last.send_to(&mut fresh);
+        assert_eq!(fresh.picture(), last.picture(), "seed {seed}");
+    }
+}
