@@ -19,9 +19,6 @@ use crate::settings::Settings;
 use crate::{Ended, words};
 use cairn_device::{Device, DeviceOptions};
 
-/// Slows every link down, in bytes a second: for tests and demonstrations.
-const THROTTLE: &str = "CAIRN_THROTTLE_BYTES_PER_S";
-
 pub(crate) fn field(
     command: Command,
     settings: &Settings,
@@ -73,14 +70,10 @@ fn on_device(command: Command, device: &Device, output: &Output) -> Result<Ended
 }
 
 fn options() -> Result<DeviceOptions, Failure> {
-    let mut options = DeviceOptions::default();
-    if let Ok(rate) = std::env::var(THROTTLE) {
-        let rate = rate.parse().ok().filter(|rate: &u64| *rate > 0);
-        let rate =
-            rate.ok_or_else(|| Failure::usage(format!("{THROTTLE} is no number above 0")))?;
-        options.bandwidth_bytes_per_second = Some(rate);
-    }
-    Ok(options)
+    Ok(DeviceOptions {
+        bandwidth_bytes_per_second: crate::settings::throttle()?,
+        ..DeviceOptions::default()
+    })
 }
 
 fn open(settings: &Settings, output: &Output) -> Result<Device, Failure> {

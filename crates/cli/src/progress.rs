@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// How often a plain line is written.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
+/// Below this there is nothing to tell in a plain line.
+const PLAIN_FROM_BYTES: u64 = 10_000;
 
 /// How far one piece of work has come, in bytes.
 pub struct Progress<'a> {
@@ -54,7 +56,8 @@ impl<'a> Progress<'a> {
             bar.set_position(bytes);
             return;
         }
-        if self.output.json || self.said.elapsed() < PLAIN_EVERY {
+        let little = bytes < PLAIN_FROM_BYTES;
+        if self.output.json || little || self.said.elapsed() < PLAIN_EVERY {
             return;
         }
         self.said = Instant::now();

@@ -10,9 +10,6 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// Slows every connection down, in bytes a second: for tests and demonstrations.
-const THROTTLE: &str = "CAIRN_THROTTLE_BYTES_PER_S";
-
 pub(crate) fn relay(command: &RelayCommand, output: &Output) -> Result<Ended, Failure> {
     match command {
         RelayCommand::Init {
@@ -58,13 +55,10 @@ fn init(
 }
 
 fn run(dir: &Path, output: &Output) -> Result<Ended, Failure> {
-    let mut options = RunOptions::default();
-    if let Ok(rate) = std::env::var(THROTTLE) {
-        let rate = rate.parse().ok().filter(|rate: &u64| *rate > 0);
-        let rate =
-            rate.ok_or_else(|| Failure::usage(format!("{THROTTLE} is no number above 0")))?;
-        options.throttle_bytes_per_second = Some(rate);
-    }
+    let options = RunOptions {
+        throttle_bytes_per_second: crate::settings::throttle()?,
+        ..RunOptions::default()
+    };
     cairn_relay::run(dir, options, &mut |words| output.warn(words))?;
     Ok(Ended::Done)
 }

@@ -51,6 +51,19 @@ struct File {
     log_format: Option<LogFormat>,
 }
 
+/// Slows every link down, in bytes a second: for tests and demonstrations.
+const THROTTLE: &str = "CAIRN_THROTTLE_BYTES_PER_S";
+
+/// How slow links are made, if at all.
+pub(crate) fn throttle() -> Result<Option<u64>, Failure> {
+    let Some(rate) = variable(THROTTLE) else {
+        return Ok(None);
+    };
+    let rate = rate.parse().ok().filter(|rate: &u64| *rate > 0);
+    let wrong = || Failure::usage(format!("{THROTTLE} is no number above 0"));
+    Ok(Some(rate.ok_or_else(wrong)?))
+}
+
 struct Found<T> {
     value: T,
     from: String,

@@ -8,10 +8,17 @@ use crate::words::count;
 use cairn_device::records::schema;
 use cairn_device::{Device, Filter, Line};
 use cairn_exchange::{GeoJsonWriter, WriteError, export_feature};
+use cairn_wire::ids::DocumentId;
 use serde_json::json;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+
+/// Records that are open at a time.
+const RECORDS_AT_ONCE: usize = 256;
+/// Code of a failure that is none.
+const CLOSED: &str = "closed";
 
 pub fn export(arguments: &Export, device: &Device, output: &Output) -> Result<Ended, Failure> {
     let Format::Geojson = arguments.format;
@@ -39,7 +46,11 @@ pub fn export(arguments: &Export, device: &Device, output: &Output) -> Result<En
     lines.sort_by_key(|line| line.id);
     let path = arguments.file.as_path();
     if path == Path::new("-") {
-        write(std::io::stdout().lock(), &lines, device, path)?;
+        match write(std::io::stdout().lock(), &lines, device, path) {
+            // Whoever reads has read enough.
+            Err(failure) if failure.code == CLOSED => return Ok(Ended::Done),
+            written => written?,
+        }
     } else {
         into_file(path, &lines, device)?;
         output.answer(
@@ -85,21 +96,27 @@ fn into_file(path: &Path, lines: &[Line], device: &Device) -> Result<(), Failure
 
 fn write(out: impl Write, lines: &[Line], device: &Device, path: &Path) -> Result<(), Failure> {
     let wrong = |error: WriteError| match error {
-        // Whoever reads has read enough.
         WriteError::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            Failure::new("closed", "the reader closed the pipe").exit(0)
+            Failure::new(CLOSED, "the reader closed the pipe")
         }
         WriteError::Io(error) => Failure::file("writing", path, &error),
         WriteError::Order => Failure::new("internal", error.to_string()),
     };
     let mut writer = GeoJsonWriter::new(BufWriter::new(out)).map_err(wrong)?;
-    for line in lines {
-        let id = line.id.to_string();
-        let shown = device.show(&id, None)?;
-        let feature = export_feature(&id, &shown.record, line.import_key.as_ref());
-        writer
-            .write(&id, feature.drawing(), &feature.properties)
-            .map_err(wrong)?;
+    for lines in lines.chunks(RECORDS_AT_ONCE) {
+        let named = lines.iter().map(|line| (line.scope, line.id)).collect();
+        let keys: HashMap<DocumentId, Option<[u8; 32]>> = lines
+            .iter()
+            .map(|line| (line.id, line.import_key))
+            .collect();
+        for shown in device.records(named)? {
+            let id = shown.id.to_string();
+            let key = keys.get(&shown.id).copied().flatten();
+            let feature = export_feature(&id, &shown.record, key.as_ref());
+            writer
+                .write(&id, feature.drawing(), &feature.properties)
+                .map_err(wrong)?;
+        }
     }
     writer.finish().map_err(wrong).map(drop)
 }

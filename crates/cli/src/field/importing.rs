@@ -8,7 +8,7 @@ use crate::arguments::Import as Arguments;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::words::count;
+use crate::words::{count, grouped};
 use cairn_device::records::Envelope;
 use cairn_device::records::schema::{self, Kind};
 use cairn_device::{AsOf, Device, DeviceError, Filter, ImportRow as DeviceRow, RowOutcome};
@@ -22,6 +22,8 @@ use std::io::BufReader;
 /// Rows that are given to the device together: more each time, for it looks over all it has each time.
 const ROWS_FIRST: usize = 512;
 const ROWS_MAX: usize = 8 * 1024;
+/// … and no more of the file than this.
+const BYTES_AT_ONCE: u64 = 16 * 1024 * 1024;
 
 pub fn import(arguments: &Arguments, device: &Device, output: &Output) -> Result<Ended, Failure> {
     let kind = schema::kind(&arguments.kind).ok_or_else(|| {
@@ -83,7 +85,10 @@ struct Run<'a> {
     held: HashMap<[u8; 32], DocumentId>,
     seen: SeenRows,
     waiting: Vec<DeviceRow>,
-    warnings: HashMap<u64, Vec<Warning>>,
+    /// Import key and warnings of the rows that wait.
+    about: HashMap<u64, ([u8; 32], Vec<Warning>)>,
+    /// Where in the file the rows that wait begin.
+    flushed_byte: u64,
     rows_at_once: usize,
     report: ImportReport,
 }
@@ -111,7 +116,8 @@ impl<'a> Run<'a> {
                 .collect(),
             seen: SeenRows::default(),
             waiting: Vec::new(),
-            warnings: HashMap::new(),
+            about: HashMap::new(),
+            flushed_byte: 0,
             rows_at_once: ROWS_FIRST,
             report: ImportReport::new(rows.unmapped()),
         })
@@ -127,56 +133,45 @@ impl<'a> Run<'a> {
             }
         };
         let (own, exported) = said.import_keys(self.kind, &self.scope);
-        let held = self.held.get(&own).copied();
-        let exported_held = exported.is_some_and(|key| self.held.contains_key(&key));
         let earlier = self.seen.see(number, &own);
-        match (held, &said.key) {
+        if earlier.is_some() && said.key.is_some() {
+            // It may say more than the earlier row, whose record has to be there for that.
+            self.flush()?;
+        }
+        let exported_held = exported.is_some_and(|key| self.held.contains_key(&key));
+        match (self.held.get(&own).copied(), &said.key) {
             (Some(id), Some(_)) => self.update(number, &id, &said),
-            (Some(_), None) => {
+            (None, _) if earlier.is_none() && !exported_held => {
+                self.make(number, row.byte, own, said)
+            }
+            _ => {
                 self.report.duplicate(number, earlier);
                 Ok(())
             }
-            (None, _) if exported_held => {
-                self.report.duplicate(number, earlier);
-                Ok(())
-            }
-            // An earlier row of this file: its record may not be there yet.
-            (None, key) if earlier.is_some() => match key {
-                None => {
-                    self.report.duplicate(number, earlier);
-                    Ok(())
-                }
-                Some(_) => {
-                    self.flush()?;
-                    match self.held.get(&own).copied() {
-                        Some(id) => self.update(number, &id, &said),
-                        None => {
-                            self.report.duplicate(number, earlier);
-                            Ok(())
-                        }
-                    }
-                }
-            },
-            (None, _) => self.make(number, own, said),
         }
     }
 
-    fn make(&mut self, number: u64, own: [u8; 32], said: ImportRow) -> Result<(), Failure> {
+    fn make(
+        &mut self,
+        number: u64,
+        byte: u64,
+        own: [u8; 32],
+        said: ImportRow,
+    ) -> Result<(), Failure> {
         if self.arguments.dry_run {
             self.report.taken(number, &said.warnings);
             return Ok(());
-        }
-        if !said.warnings.is_empty() {
-            self.warnings.insert(number, said.warnings);
         }
         self.waiting.push(DeviceRow {
             row: number,
             envelope: Envelope::default(),
             edits: said.edits,
         });
-        let _ = own;
-        if self.waiting.len() >= self.rows_at_once {
+        self.about.insert(number, (own, said.warnings));
+        let full = self.waiting.len() >= self.rows_at_once;
+        if full || byte.saturating_sub(self.flushed_byte) >= BYTES_AT_ONCE {
             self.flush()?;
+            self.flushed_byte = byte;
             self.rows_at_once = (self.rows_at_once * 2).min(ROWS_MAX);
         }
         Ok(())
@@ -188,27 +183,14 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let rows = std::mem::take(&mut self.waiting);
-        let keys: HashMap<u64, [u8; 32]> = rows
-            .iter()
-            .map(|row| {
-                let key = cairn_device::records::summary::import_key_of(
-                    self.kind,
-                    &self.scope,
-                    &row.edits,
-                );
-                (row.row, key)
-            })
-            .collect();
         let scope = self.scope.to_string();
         let (_, outcomes) = self.device.import(Some(&scope), &self.kind.name, rows)?;
         for (number, outcome) in outcomes {
-            let warnings = self.warnings.remove(&number).unwrap_or_default();
+            let (key, warnings) = self.about.remove(&number).unwrap_or_default();
             match outcome {
                 RowOutcome::Taken(id) => {
                     self.report.taken(number, &warnings);
-                    if let Some(key) = keys.get(&number) {
-                        self.held.insert(*key, id);
-                    }
+                    self.held.insert(key, id);
                 }
                 RowOutcome::Updated(_) => self.report.updated(number, &warnings),
                 RowOutcome::Duplicate(_) => self.report.duplicate(number, None),
@@ -273,14 +255,14 @@ fn answer(report: &ImportReport, dry_run: bool, output: &Output) -> Result<(), F
         object.insert("dry_run".into(), json!(dry_run));
     }
     output.answer(&object, || in_lines(report));
-    let refused = count(report.refused_count, "row");
     let verb = if dry_run { "would be taken" } else { "taken" };
     output.say(&format!(
-        "{}: {} {verb}, {} updated, {} here already, {refused} refused.",
+        "{}: {} {verb}, {} updated, {} here already, {} refused.",
         count(report.considered, "row"),
-        report.taken,
-        report.updated,
-        report.duplicates
+        grouped(report.taken),
+        grouped(report.updated),
+        grouped(report.duplicates),
+        grouped(report.refused_count)
     ));
     if !report.unmapped.is_empty() {
         output.say(&format!(

@@ -33,6 +33,7 @@ pub fn list(arguments: &List, device: &Device, output: &Output) -> Result<Ended,
         let (field, value) = text
             .split_once('=')
             .ok_or_else(|| Failure::usage("write --where FIELD=VALUE"))?;
+        known_field(field.trim())?;
         filter
             .reads
             .push((field.trim().to_owned(), value.trim().to_owned()));
@@ -50,6 +51,23 @@ pub fn list(arguments: &List, device: &Device, output: &Output) -> Result<Ended,
     };
     output.say(&format!("{fits} {}", held.in_words(output)));
     Ok(Ended::Done)
+}
+
+/// A misspelt field must not pass for one that nothing fits.
+fn known_field(field: &str) -> Result<(), Failure> {
+    if schema::kinds().any(|kind| kind.field(field).is_some()) {
+        return Ok(());
+    }
+    let mut near: Vec<String> = schema::kinds()
+        .flat_map(|kind| kind.nearest(field))
+        .collect();
+    near.sort();
+    near.dedup();
+    let failure = Failure::usage(format!("no kind of record has a field {field:?}"));
+    Err(match near.is_empty() {
+        true => failure,
+        false => failure.hint(format!("Did you mean {}?", near.join(" or "))),
+    })
 }
 
 fn of_list(listed: &Listed) -> Json {
@@ -230,6 +248,9 @@ fn stage_in_words(stage: Stage) -> &'static str {
     }
 }
 
+/// Fields that a person has seen in the first line, or that say nothing about the ground.
+const NOT_SHOWN: [&str; 3] = ["kind", "scope", "schema_version"];
+
 /// `cairn.record/1` in lines.
 pub(crate) fn record_in_lines(object: &Json, output: &Output) -> String {
     let text = |key: &str| object.get(key).and_then(Json::as_str).unwrap_or_default();
@@ -270,7 +291,11 @@ pub(crate) fn record_in_lines(object: &Json, output: &Output) -> String {
     }
     let fields = object.get("fields").and_then(Json::as_object);
     for (name, field) in fields.into_iter().flatten() {
-        lines.push_str(&field_in_lines(name, field, output));
+        let said_above = NOT_SHOWN.contains(&name.as_str());
+        let in_force = name == "void" && field.get("assumed") == Some(&Json::Bool(true));
+        if output.verbose || !(said_above || in_force) {
+            lines.push_str(&field_in_lines(name, field, output));
+        }
     }
     let history = object.get("history").and_then(Json::as_array);
     for entry in history.into_iter().flatten() {

@@ -9,6 +9,7 @@ use crate::words::{self, count};
 use cairn_device::transport::{SyncEvent, SyncTarget};
 use cairn_device::{Device, DeviceError, SyncRequest, Synced};
 use serde_json::{Value as Json, json};
+use std::time::Instant;
 
 pub fn sync(arguments: &Sync, device: &Device, output: &Output) -> Result<Ended, Failure> {
     if arguments.watch {
@@ -19,6 +20,7 @@ pub fn sync(arguments: &Sync, device: &Device, output: &Output) -> Result<Ended,
         byte_budget: arguments.byte_budget,
         target: target(arguments, device)?,
     };
+    let began = Instant::now();
     let synced = {
         let mut progress = Progress::begin(output, "Syncing", None);
         device.sync_once(&request, &mut |event| match event {
@@ -34,7 +36,9 @@ pub fn sync(arguments: &Sync, device: &Device, output: &Output) -> Result<Ended,
             SyncEvent::Dialling | SyncEvent::Connected(_) | SyncEvent::Equal => {}
         })
     };
-    let synced = synced.map_err(with_what_was_done)?;
+    let mut synced = synced.map_err(with_what_was_done)?;
+    // What the person waited: with sealing before and taking in after.
+    synced.report.duration_s = began.elapsed().as_secs_f64();
     answer(&synced, output);
     Ok(if synced.report.complete {
         Ended::Done
