@@ -120,7 +120,7 @@ fn killed_at_random_moments_of_a_slow_sync_nothing_acknowledged_is_missing() {
     centre.eventually(&["status"], |status| status["documents"] == 2 * AREAS);
 }
 
-/// The folders named `sled` anywhere below `dir`.
+/// The folders of indexes anywhere below `dir`.
 fn index_folders(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![dir.to_path_buf()];
@@ -128,7 +128,7 @@ fn index_folders(dir: &Path) -> Vec<std::path::PathBuf> {
         for entry in std::fs::read_dir(folder).expect("the folder is readable") {
             let path = entry.expect("the folder is readable").path();
             if path.is_dir() {
-                if path.file_name().is_some_and(|name| name == "sled") {
+                if path.file_name().is_some_and(|name| name == "index") {
                     found.push(path);
                 } else {
                     folders.push(path);
@@ -218,7 +218,7 @@ fn after_a_silence_the_sync_goes_on_and_sends_little_twice() {
         .spawn()
         .expect("cairn starts");
     let until = Instant::now() + PATIENCE;
-    while proxy.bytes_up() < 25_000 {
+    while proxy.bytes_up() < 12_000 {
         assert!(Instant::now() < until, "nothing flows");
         std::thread::sleep(Duration::from_millis(10));
     }
