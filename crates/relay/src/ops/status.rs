@@ -169,6 +169,25 @@ fn act_now(
             acts.push(act("fork", message));
         }
     }
+    for device in &facts.devices {
+        let of_device = facts
+            .heights
+            .keys()
+            .filter(|log| log.device == device.device);
+        let incarnations: std::collections::BTreeSet<_> =
+            of_device.map(|log| log.incarnation).collect();
+        let forked = told.iter().any(|(forked, _)| *forked == device.device);
+        if incarnations.len() > 1 && !forked {
+            let message = format!(
+                "{} ({}) has begun its logs anew {} times: its folder was copied or restored, and \
+                 went on as a fork of its own. Nothing is lost; find out whether another copy is in use.",
+                device.name,
+                device_tag(&device.device),
+                incarnations.len() - 1
+            );
+            acts.push(act("fork", message));
+        }
+    }
     if let Some(held) = counts.map(|counts| counts.held).filter(|held| *held > 0) {
         let message = format!("{held} changes wait for others or are set aside: cairn ops logs");
         acts.push(act("held", message));
