@@ -113,13 +113,15 @@ impl Authority {
         }
         let scope = ScopeId(random()?);
         let key = draft.new_key(scope)?;
+        let key_commitment = key.commitment();
+        // The centre first: should the power fail between the two, no scope is without it.
+        self.draft_centre(draft, scope, key)?;
         let name = draft.seal_name(Subject::Scope(scope), name)?;
         draft.say(&Body::ScopeCreated {
             scope,
             name,
-            key: key.commitment(),
+            key: key_commitment,
         })?;
-        self.draft_centre(draft, scope, key)?;
         Ok(scope)
     }
 

@@ -54,11 +54,13 @@ impl Authority {
         let leaves = leaves_of(store, device);
         let mut state = self.state();
         self.act(store, &mut state, |draft| {
-            draft_revocation(draft, device, reason, &leaves)?;
+            // The new keys first: should the power fail in between, the device is a member still, and
+            // revoking it again is no different from the first time.
             for scope in &revocation.scopes_rotated {
-                rotate(draft, *scope)?;
+                rotate(draft, *scope, &device)?;
             }
-            rotate(draft, ScopeId::AUTHORITY)
+            rotate(draft, ScopeId::AUTHORITY, &device)?;
+            draft_revocation(draft, device, reason, &leaves)
         })?;
         drop(state);
         let what = json!({ "device": device.to_string(), "leaves": revocation.leaves });
@@ -89,9 +91,14 @@ fn draft_revocation(
     Ok(())
 }
 
-/// A new key for a scope, or for the programme, sealed to everybody who is still a member of it.
-fn rotate(draft: &mut Draft<'_>, scope: ScopeId) -> Result<(), AuthorityFault> {
-    let members: Vec<DevicePublic> = readers(draft, scope);
+/// A new key for a scope, or for the programme, sealed to every member of it but one.
+fn rotate(
+    draft: &mut Draft<'_>,
+    scope: ScopeId,
+    without: &DeviceKey,
+) -> Result<(), AuthorityFault> {
+    let mut members: Vec<DevicePublic> = readers(draft, scope);
+    members.retain(|member| member.device != *without);
     let key: ScopeKey = draft.new_key(scope)?;
     for member in &members {
         draft.grant(std::slice::from_ref(&key), member)?;

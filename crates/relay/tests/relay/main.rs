@@ -1,5 +1,6 @@
 //! A relay in this process, devices on loopback, ops on its socket.
 
+mod crashing;
 mod enrolling;
 mod folder;
 mod reading;

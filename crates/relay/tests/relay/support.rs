@@ -12,7 +12,7 @@ use cairn_store::{Fresh, OpenOptions, SegmentStore, Store};
 use cairn_transport::engine::{self, EngineOptions};
 use cairn_transport::{
     EnrolError, Handle, Identity, NetworkOptions, SyncError, SyncOptions, SyncReport, SyncTarget,
-    enrol, sync_once,
+    enrol, keep_synced, sync_once,
 };
 use cairn_wire::ids::{Incarnation, ScopeId};
 use serde_json::Value as Json;
@@ -282,6 +282,20 @@ impl TestDevice {
     pub async fn sync(&self) -> Result<SyncReport, SyncError> {
         let (identity, target) = (&self.identity, &self.target);
         sync_once(&self.engine, identity, target, &sync_options(), &mut |_| {}).await
+    }
+
+    /// Stays in sync until it is told to stop.
+    pub async fn stay(self, stopped: tokio::sync::oneshot::Receiver<()>) -> Self {
+        let stop = async {
+            // Told, or forgotten.
+            let _ = stopped.await;
+        };
+        let (identity, target) = (&self.identity, &self.target);
+        let options = sync_options();
+        keep_synced(&self.engine, identity, target, &options, stop, &mut |_| {})
+            .await
+            .unwrap();
+        self
     }
 
     /// Records that it can read.
