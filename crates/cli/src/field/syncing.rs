@@ -40,6 +40,13 @@ pub fn sync(arguments: &Sync, device: &Device, output: &Output) -> Result<Ended,
     // What the person waited: with sealing before and taking in after.
     synced.report.duration_s = began.elapsed().as_secs_f64();
     answer(&synced, output);
+    let nothing_moved = synced.report.entries_sent + synced.report.entries_received == 0;
+    if !synced.report.complete && arguments.byte_budget.is_some() && nothing_moved {
+        output.warn(
+            "Nothing fitted into that budget: records travel sealed, in pieces of up to 64 KiB. \
+             Give at least 150kB.",
+        );
+    }
     Ok(if synced.report.complete {
         Ended::Done
     } else {
