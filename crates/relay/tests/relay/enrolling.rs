@@ -1,9 +1,9 @@
 //! Joining codes: uses, expiry, replay, forgery, and what survives a stop in between.
 
-use crate::support::{House, TestDevice, enrol_request, random, sync_options};
+use crate::support::{House, TestDevice, enrol_patiently, enrol_request, random};
 use cairn_keys::{Code, CodeSecret, DeviceSecret};
 use cairn_relay::ops::OpsRequest;
-use cairn_transport::{EnrolError, enrol};
+use cairn_transport::EnrolError;
 use cairn_wire::frame::CloseReason;
 
 fn refusal(result: Result<TestDevice, EnrolError>) -> CloseReason {
@@ -91,9 +91,7 @@ async fn an_expired_code_and_a_forged_one_let_nobody_in() {
         CloseReason::NotPermitted
     );
     // Who is in already is told so, whatever the clock says.
-    enrol(&code, &secret, "In time", &sync_options())
-        .await
-        .unwrap();
+    enrol_patiently(&code, &secret, "In time").await.unwrap();
     house.stop().await;
 }
 
@@ -107,7 +105,7 @@ async fn who_guesses_on_is_told_to_wait_and_others_are_not() {
     let secret = DeviceSecret::from_bytes(&random());
     let mut waits = false;
     for _ in 0..40 {
-        match enrol(&forged, &secret, "Guesser", &sync_options()).await {
+        match enrol_patiently(&forged, &secret, "Guesser").await {
             Err(EnrolError::Refused(_)) => {}
             Err(EnrolError::Later { .. }) => {
                 waits = true;
