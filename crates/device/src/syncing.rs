@@ -3,7 +3,7 @@
 use crate::error::DeviceError;
 use crate::{Device, fresh_incarnation, lock, now_s};
 use cairn_keys::enrolment::Code;
-use cairn_member::{Ingested, Member, MemberError, Sealed};
+use cairn_member::{Ingested, Member, MemberError, SealLimits, Sealed};
 use cairn_store::Store;
 use cairn_transport::dial::{OnEvent, sync_once_on};
 use cairn_transport::{
@@ -141,7 +141,7 @@ impl Device {
         }
         let mut unreachable = None;
         for target in self.targets(request.target.as_ref())? {
-            let before = self.prepare()?;
+            let (before, all_sealed) = self.prepare(request.byte_budget)?;
             let options = self.sync_options(left(), request.byte_budget);
             let handle = self.handle();
             let synced = self.runtime.block_on(async {
@@ -159,7 +159,9 @@ impl Device {
             );
             let (ingested, unsent) = self.settle(&target, answered)?;
             match synced {
-                Ok(report) => {
+                Ok(mut report) => {
+                    report.complete &= all_sealed;
+                    report.equal &= all_sealed;
                     return Ok(Synced {
                         report,
                         changes_sent: before.saturating_sub(unsent),
@@ -190,7 +192,7 @@ impl Device {
         }
         let target = self.targets(None)?.into_iter().next();
         let target = target.ok_or(DeviceError::NotJoined)?;
-        let before = self.prepare()?;
+        let (before, _) = self.prepare(None)?;
         let live = LiveSession::begin(&self.live);
         let handle = self.handle();
         let options = self.sync_options(None, None);
@@ -265,12 +267,28 @@ impl Device {
         }
     }
 
-    /// Seals what is not sealed and declares what waits. Answers how many changes no relay has.
-    fn prepare(&self) -> Result<u64, DeviceError> {
+    /// Seals what is not sealed (under a byte budget about as much as that can carry) and declares what
+    /// waits. Answers how many changes no relay has, and whether all that can be sealed is.
+    fn prepare(&self, byte_budget: Option<u64>) -> Result<(u64, bool), DeviceError> {
         let fresh = fresh_incarnation()?;
         self.try_with(move |member, store| {
-            seal_and_declare(member, store, None, fresh)?;
-            Ok(store.backlog().changes)
+            let mut all_sealed = true;
+            match byte_budget {
+                None => {
+                    seal_and_declare(member, store, None, fresh)?;
+                }
+                Some(budget) => {
+                    let limits = SealLimits::within(byte_budget);
+                    let mut go_on = |sealed: &Sealed| sealed.bytes < budget;
+                    let sealed = member.seal_outbox_some(store, fresh, limits, &mut go_on)?;
+                    all_sealed = !sealed.stopped;
+                    if sealed.entries > 0 {
+                        member.catch_up(store)?;
+                    }
+                    declare(member, store)?;
+                }
+            }
+            Ok((store.backlog().changes, all_sealed))
         })
     }
 

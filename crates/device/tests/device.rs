@@ -362,6 +362,55 @@ fn a_machine_set_back_unnoticed_forks_once_and_loses_nothing() {
     assert_eq!(device.status().unwrap().member.unsent_changes, 0);
 }
 
+/// Areas whose notes do not compress, so that they fill entries soon.
+fn many_areas(device: &Device, prefix: &str, count: u32) {
+    let rows = (0..count).map(|number| {
+        let mut bytes = [0; 256];
+        getrandom::fill(&mut bytes).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = format!("local_id={prefix}-{number}");
+        let note = format!("access_notes={hex}");
+        ImportRow {
+            row: u64::from(number),
+            envelope: Envelope::default(),
+            edits: edits(&[id.as_str(), note.as_str()]),
+        }
+    });
+    let (imported, _) = device
+        .import(None, "hazardous_area", rows.collect())
+        .unwrap();
+    assert_eq!(imported.taken, u64::from(count));
+}
+
+#[test]
+fn every_visit_with_a_budget_moves_something_until_all_is_through() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let device = Device::create(&folders.path().join("a"), "T7", &options()).unwrap();
+    device.join(&relay.code(Access::Write), false).unwrap();
+    many_areas(&device, "HA", 1_500);
+    let request = SyncRequest {
+        byte_budget: Some(100_000),
+        ..SyncRequest::default()
+    };
+    let (mut visits, mut sent) = (0, 0);
+    loop {
+        let synced = device.sync_once(&request, &mut silent()).unwrap();
+        let report = &synced.report;
+        assert!(report.app_bytes_sent + report.app_bytes_received <= 100_000);
+        assert!(synced.changes_sent > 0, "visit {visits}: {synced:?}");
+        sent += synced.changes_sent;
+        visits += 1;
+        let unsent = device.status().unwrap().member.unsent_changes;
+        assert_eq!(sent + unsent, 1_500);
+        assert_eq!(report.complete, unsent == 0, "{synced:?}");
+        if report.complete {
+            break;
+        }
+    }
+    assert!(visits > 3, "{visits} visits");
+}
+
 #[test]
 fn a_revoked_device_hands_in_and_is_told_one_word() {
     let relay = Relay::start();

@@ -42,7 +42,7 @@ pub use error::{MemberError, RequestError};
 pub use import::{ImportRow, Imported, RowOutcome};
 pub use ingest::Ingested;
 pub use line::{Line, short_code};
-pub use outbox::Sealed;
+pub use outbox::{SealLimits, Sealed};
 pub use read::{AsOf, Filter, Listed, OpenRecord};
 pub use write::{FieldNow, Moment, Saved};
 

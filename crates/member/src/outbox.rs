@@ -21,8 +21,12 @@ use cairn_wire::ids::{DeviceKey, Incarnation, Lane, ScopeId};
 use cairn_wire::{Entry, EntryHeader};
 use std::collections::{BTreeMap, HashSet};
 
-/// Outbox bytes that are regrouped at a time.
+/// Outbox bytes that are regrouped at a time …
 const ROUND_BYTES: usize = 4 * 1024 * 1024;
+/// … and where sealing may be stopped in between.
+const SHORT_ROUND_BYTES: usize = 256 * 1024;
+/// The least that entries are asked to be: smaller ones compress too badly.
+const ENTRY_BYTES_MIN: usize = 4 * 1024;
 /// How hard frames are compressed: they are opened and sealed again soon.
 const FRAME_LEVEL: i32 = 3;
 
@@ -33,12 +37,53 @@ pub struct Sealed {
     pub entries: u64,
     /// Changes in them.
     pub changes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// It was stopped before everything was sealed.
+    pub stopped: bool,
     /// Frames that wait for a key, or for membership.
     pub frames_waiting: u64,
     /// Frames that do not open: their key is lost. They are kept.
     pub frames_unreadable: u64,
     /// A new incarnation was begun before sealing, because an own log had forked or come back.
     pub new_incarnation: bool,
+}
+
+/// How much to seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealLimits {
+    /// One lane only.
+    pub lane: Option<Lane>,
+    /// What a payload holds at most; one change alone may be longer.
+    pub payload_bytes_max: usize,
+    /// Outbox bytes that are regrouped at a time.
+    round_bytes: usize,
+}
+
+impl SealLimits {
+    /// As much as there is, in entries as large as may be.
+    #[must_use]
+    pub fn all(lane: Option<Lane>) -> Self {
+        Self {
+            lane,
+            payload_bytes_max: ENTRY_PLAINTEXT_BYTES_MAX,
+            round_bytes: ROUND_BYTES,
+        }
+    }
+
+    /// In pieces, so that it can be stopped between them; of entries that are a quarter of `byte_budget`
+    /// at most, for one that is larger than what is left of it cannot travel.
+    #[must_use]
+    pub fn within(byte_budget: Option<u64>) -> Self {
+        let quarter = byte_budget.map_or(usize::MAX, |budget| {
+            usize::try_from(budget / 4).unwrap_or(usize::MAX)
+        });
+        Self {
+            lane: None,
+            payload_bytes_max: quarter.clamp(ENTRY_BYTES_MIN, ENTRY_PLAINTEXT_BYTES_MAX),
+            round_bytes: SHORT_ROUND_BYTES,
+        }
+    }
 }
 
 impl Member {
@@ -54,6 +99,17 @@ impl Member {
         lane: Option<Lane>,
         fresh: Incarnation,
     ) -> Result<Sealed, MemberError> {
+        self.seal_outbox_some(store, fresh, SealLimits::all(lane), &mut |_| true)
+    }
+
+    /// The same, urgent first, as long as `go_on` says so of what was sealed. It is asked between pieces.
+    pub fn seal_outbox_some(
+        &self,
+        store: &mut dyn Store,
+        fresh: Incarnation,
+        limits: SealLimits,
+        go_on: &mut dyn FnMut(&Sealed) -> bool,
+    ) -> Result<Sealed, MemberError> {
         let mut sealed = Sealed::default();
         if store.outbox_len() == 0 {
             return Ok(sealed);
@@ -63,30 +119,32 @@ impl Member {
             return Ok(sealed);
         }
         sealed.new_incarnation = self.begin_anew_if_forked(store, fresh)?;
-        let mut from = 0;
-        loop {
-            let frames = store.outbox(from, ROUND_BYTES)?;
-            let Some(last) = frames.last() else {
-                return Ok(sealed);
-            };
-            from = last.number + 1;
-            let mut groups: BTreeMap<ScopeLane, Vec<OutboxFrame>> = BTreeMap::new();
-            for frame in frames {
-                if lane.is_none_or(|lane| lane == frame.lane) {
-                    let of = ScopeLane {
-                        scope: frame.scope,
-                        lane: frame.lane,
-                    };
-                    groups.entry(of).or_default().push(frame);
+        for lane in Lane::ALL {
+            if limits.lane.is_some_and(|only| only != lane) {
+                continue;
+            }
+            let mut from = 0;
+            loop {
+                let frames = store.outbox(from, limits.round_bytes)?;
+                let Some(last) = frames.last() else {
+                    break;
+                };
+                from = last.number + 1;
+                let mut groups: BTreeMap<ScopeId, Vec<OutboxFrame>> = BTreeMap::new();
+                for frame in frames.into_iter().filter(|frame| frame.lane == lane) {
+                    groups.entry(frame.scope).or_default().push(frame);
+                }
+                for (scope, frames) in groups {
+                    if !go_on(&sealed) {
+                        sealed.stopped = true;
+                        return Ok(sealed);
+                    }
+                    let of = ScopeLane { scope, lane };
+                    self.seal_group(store, of, &frames, limits, &mut sealed)?;
                 }
             }
-            // Urgent first, should the power fail.
-            let mut groups: Vec<_> = groups.into_iter().collect();
-            groups.sort_by_key(|(of, _)| (of.lane, of.scope));
-            for (of, frames) in groups {
-                self.seal_group(store, of, &frames, &mut sealed)?;
-            }
         }
+        Ok(sealed)
     }
 
     fn seal_group(
@@ -94,6 +152,7 @@ impl Member {
         store: &mut dyn Store,
         of: ScopeLane,
         frames: &[OutboxFrame],
+        limits: SealLimits,
         sealed: &mut Sealed,
     ) -> Result<(), MemberError> {
         let Some(key) = self.keyring.newest(&of.scope) else {
@@ -120,8 +179,12 @@ impl Member {
         if numbers.is_empty() {
             return Ok(());
         }
-        let entries = self.entries(store, of, key, &changes)?;
+        let entries = self.entries(store, of, key, &changes, limits.payload_bytes_max)?;
         sealed.entries += entries.len() as u64;
+        sealed.bytes += entries
+            .iter()
+            .map(|it| it.bytes().len() as u64)
+            .sum::<u64>();
         sealed.changes += changes.len() as u64;
         store.seal_outbox(&numbers, entries, cairn_store::WriteSet::new())?;
         Ok(())
@@ -133,6 +196,7 @@ impl Member {
         of: ScopeLane,
         key: &ScopeKey,
         changes: &[Authored],
+        payload_bytes_max: usize,
     ) -> Result<Vec<Entry>, MemberError> {
         let next = store.next_own(of)?;
         let mut header = EntryHeader {
@@ -146,7 +210,7 @@ impl Member {
             payload_bytes: 0,
         };
         let mut entries = Vec::new();
-        for packed in pack(changes, batch::SEALING_LEVEL)? {
+        for packed in pack(changes, payload_bytes_max, batch::SEALING_LEVEL)? {
             let entry = seal_entry(&self.secret, key, &header, &packed.bytes)
                 .map_err(|error| MemberError::Internal(error.to_string()))?;
             header.number += 1;
@@ -208,7 +272,7 @@ impl Member {
     ) -> Result<Vec<OutboxFrame>, MemberError> {
         let before = ScopeKey::new(of.scope, BEFORE_GRANT, &self.table_key.before_grant());
         let key = self.keyring.newest(&of.scope).unwrap_or(&before);
-        Ok(pack(changes, FRAME_LEVEL)?
+        Ok(pack(changes, ENTRY_PLAINTEXT_BYTES_MAX, FRAME_LEVEL)?
             .into_iter()
             .zip(first_number..)
             .map(|(packed, number)| OutboxFrame {
@@ -283,8 +347,12 @@ pub(crate) fn outbox_of(device: DeviceKey) -> Provenance {
     Provenance::Outbox { device }
 }
 
-fn pack(changes: &[Authored], level: i32) -> Result<Vec<PackedBatch>, MemberError> {
-    batch::pack(changes, ENTRY_PLAINTEXT_BYTES_MAX, level)
+fn pack(
+    changes: &[Authored],
+    payload_bytes_max: usize,
+    level: i32,
+) -> Result<Vec<PackedBatch>, MemberError> {
+    batch::pack(changes, payload_bytes_max, level)
         .map_err(|rule| MemberError::Internal(format!("an own change is none: {rule}")))
 }
 

@@ -122,12 +122,18 @@ pub struct SyncReport {
     pub duration_s: f64,
     /// When the peer asked to come back, in seconds.
     pub retry_after_s: Option<u32>,
+    /// The byte budget under which the next entry of this side, which did not fit, would have gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub byte_budget_wanted: Option<u64>,
 }
 
 impl SyncReport {
     fn add(&mut self, link: &Link, outcome: &Outcome) {
         let counters = &outcome.ended.counters;
         let (udp_sent, udp_received) = link.meters.udp();
+        let spent = self.app_bytes_sent + self.app_bytes_received;
+        let wanted = Some(counters.budget_wanted_bytes).filter(|wanted| *wanted > 0);
+        self.byte_budget_wanted = wanted.map(|wanted| spent + wanted);
         self.app_bytes_sent += link.meters.sent();
         self.app_bytes_received += link.meters.received();
         self.udp_bytes_sent += udp_sent;

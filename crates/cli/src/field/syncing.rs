@@ -11,6 +11,9 @@ use cairn_device::{Device, DeviceError, SyncRequest, Synced};
 use serde_json::{Value as Json, json};
 use std::time::Instant;
 
+/// What the largest piece costs with all around it, where the other side has it and cannot say.
+const LARGEST_ENTRY_BUDGET_BYTES: u64 = 70_000;
+
 pub fn sync(arguments: &Sync, device: &Device, output: &Output) -> Result<Ended, Failure> {
     if arguments.watch {
         return watch(device, output);
@@ -42,10 +45,14 @@ pub fn sync(arguments: &Sync, device: &Device, output: &Output) -> Result<Ended,
     answer(&synced, output);
     let nothing_moved = synced.report.entries_sent + synced.report.entries_received == 0;
     if !synced.report.complete && arguments.byte_budget.is_some() && nothing_moved {
-        output.warn(
-            "Nothing fitted into that budget: records travel sealed, in pieces of up to 64 KiB. \
-             Give at least 150kB.",
-        );
+        let least = synced
+            .report
+            .byte_budget_wanted
+            .unwrap_or(LARGEST_ENTRY_BUDGET_BYTES);
+        output.warn(&format!(
+            "Nothing fitted into that budget: records travel sealed, in pieces. Give at least {}kB.",
+            least.div_ceil(1000) + 1
+        ));
     }
     Ok(if synced.report.complete {
         Ended::Done

@@ -186,6 +186,8 @@ pub struct Counters {
     pub entries_new: u64,
     /// Entries that were not admitted.
     pub entries_refused: u64,
+    /// The byte budget under which the entry that did not fit would have gone; 0 if all did.
+    pub budget_wanted_bytes: u64,
     /// How often this side, having spoken, had to wait for the other's word before its own goodbye.
     pub round_trips: u64,
 }

@@ -357,6 +357,7 @@ impl Session {
     fn has_room(&mut self, entry: &Entry) -> bool {
         let cost = entry.bytes().len() as u64 + ENTRY_FRAME_BYTES;
         if !self.has_budget(cost) {
+            self.counters.budget_wanted_bytes = self.budget_for(cost);
             self.ending.budget_reached();
             return false;
         }
@@ -378,8 +379,12 @@ impl Session {
         let Some(budget) = self.config.byte_budget.into_iter().chain(theirs).min() else {
             return true;
         };
-        let used = self.counters.bytes_sent + self.counters.bytes_received;
-        used + cost + BUDGET_RESERVE_BYTES <= budget
+        self.budget_for(cost) <= budget
+    }
+
+    /// The byte budget under which something of that length can go now.
+    fn budget_for(&self, cost: u64) -> u64 {
+        self.counters.bytes_sent + self.counters.bytes_received + cost + BUDGET_RESERVE_BYTES
     }
 
     /// Is streaming from the peer's cursor cheaper than comparing leaves, or as cheap?

@@ -598,6 +598,28 @@ fn a_budget_is_kept_and_what_became_durable_stays() {
 }
 
 #[test]
+fn what_does_not_fit_a_budget_says_what_it_wants() {
+    let programme = programme();
+    let (mut relay, mut device) = (node(&programme, 1), node(&programme, 2));
+    write_many(&mut device, records(NORTH), 1);
+    let visit = |device: &mut _, relay: &mut _, budget| {
+        let meeting = Meeting {
+            budget: Some(budget),
+            ..Meeting::default()
+        };
+        meet_as(device, relay, meeting)
+    };
+    let outcome = visit(&mut device, &mut relay, 1_000);
+    let counters = outcome.dialler.counters();
+    assert_eq!(counters.entries_sent, 0);
+    assert!(counters.budget_wanted_bytes > 1_000, "{counters:?}");
+    let outcome = visit(&mut device, &mut relay, counters.budget_wanted_bytes);
+    assert_eq!(outcome.dialler.counters().entries_sent, 1);
+    assert!(outcome.bytes() <= counters.budget_wanted_bytes);
+    assert_same(&device, &relay, records(NORTH));
+}
+
+#[test]
 fn a_live_session_passes_growth_on_at_once() {
     let programme = programme();
     let (mut relay, mut device) = (node(&programme, 3), node(&programme, 2));
