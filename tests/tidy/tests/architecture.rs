@@ -259,10 +259,79 @@ fn the_tree_has_the_shape_it_says() {
 fn every_crate_is_in_the_architecture_page() {
     let page = std::fs::read_to_string(workspace_root().join("crates/README.md"))
         .expect("crates/README.md is there");
-    for (name, _, _) in TABLE {
+    for (name, allowed, _) in TABLE {
+        let row = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{name}` |")))
+            .unwrap_or_else(|| panic!("crates/README.md has no row for `{name}`"));
+        let cell = row.split(" | ").nth(2).expect("a row has four cells");
+        let named: BTreeSet<&str> = cell.split('`').skip(1).step_by(2).collect();
+        let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
+        assert_eq!(
+            named, allowed,
+            "what `{name}` may depend on, page and table"
+        );
+    }
+}
+
+#[test]
+fn decisions_are_numbered_without_gaps_and_listed() {
+    let folder = workspace_root().join("crates/decisions");
+    let page = std::fs::read_to_string(workspace_root().join("crates/README.md"))
+        .expect("crates/README.md is there");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .expect("crates/decisions is readable")
+        .map(|entry| {
+            let name = entry.expect("crates/decisions is readable").file_name();
+            name.to_string_lossy().into_owned()
+        })
+        .collect();
+    names.sort();
+    for (at, name) in names.iter().enumerate() {
+        let number = format!("{:04}", at + 1);
         assert!(
-            page.contains(&format!("`{name}`")),
-            "crates/README.md does not speak of `{name}`"
+            name.starts_with(&format!("{number}-")),
+            "{name} is not {number}"
+        );
+        assert!(
+            page.contains(&format!("(decisions/{name})")),
+            "{name} is not listed"
+        );
+        let text = std::fs::read_to_string(folder.join(name)).expect("a decision is text");
+        assert!(
+            text.starts_with(&format!("# {number}: ")),
+            "the title of {name}"
+        );
+    }
+}
+
+#[test]
+fn no_dependency_is_declared_for_nobody() {
+    let root = workspace_root();
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).expect("Cargo.toml is there");
+    let (_, declared) = manifest
+        .split_once("[workspace.dependencies]")
+        .expect("the workspace declares dependencies");
+    let declared = declared.split("\n[").next().unwrap_or_default();
+    let mut taken = String::new();
+    for folder in ["crates", "tests"] {
+        for entry in std::fs::read_dir(root.join(folder)).expect("a folder of the tree is readable")
+        {
+            let manifest = entry.expect("a folder of the tree is readable").path();
+            taken.push('\n');
+            taken.push_str(
+                &std::fs::read_to_string(manifest.join("Cargo.toml")).unwrap_or_default(),
+            );
+        }
+    }
+    for line in declared.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, _)) = line.split_once(" = ") else {
+            continue;
+        };
+        assert!(
+            taken.contains(&format!("\n{name}.workspace"))
+                || taken.contains(&format!("\n{name} = {{ workspace")),
+            "no crate takes {name}"
         );
     }
 }
@@ -274,8 +343,17 @@ fn links_between_pages_lead_somewhere() {
         "README.md",
         "crates/README.md",
         "proto/README.md",
+        "proto/batch.md",
+        "proto/membership.md",
+        "proto/receipts.md",
+        "proto/records.md",
+        "proto/session.md",
         "tests/README.md",
         "deploy/README.md",
+        "crates/decisions/0005-preflight.md",
+        "crates/decisions/0006-key-commitments.md",
+        "crates/decisions/0007-import-key.md",
+        "crates/decisions/0009-receipts.md",
     ];
     for page in pages {
         let text = std::fs::read_to_string(root.join(page)).expect("the page is there");
