@@ -3,9 +3,11 @@
 
 use cairn_keys::membership::Membership;
 use cairn_wire::frame::{Backlog, Cursor, Digest, JournalMark, ScopeLane};
-use cairn_wire::ids::{AuthorityRef, DeviceKey, EntryId, Epoch, Incarnation, LogId, ProgrammeId};
+use cairn_wire::ids::{
+    AuthorityRef, DeviceKey, EntryId, Epoch, Incarnation, LogId, ProgrammeId, ScopeId,
+};
 use cairn_wire::{Entry, hash};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Our own store could not answer. Never the peer's fault; the session ends and acknowledges nothing.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,10 @@ pub struct PeerRecord {
     pub lanes: BTreeMap<ScopeLane, PeerLane>,
     /// Hash of all pair states after the last session that ended equal, and the states it covers.
     pub pair: Option<PairRecord>,
+    /// Short hashes of the grants and receipts that this peer was given or has given in that epoch,
+    /// sorted; empty where that is not known. Counts only where the peer's hash is that of just these,
+    /// but see the session's rule for carriers.
+    pub side: Vec<[u8; 8]>,
 }
 
 /// What is remembered of a peer in one scope and lane.
@@ -136,11 +142,9 @@ pub trait Holdings {
     fn grants_for(&self, device: &DeviceKey) -> Result<Vec<Vec<u8>>, HoldingsError>;
     /// The newest receipts.
     fn receipts(&self) -> Result<Vec<Vec<u8>>, HoldingsError>;
-    /// Those receipts that a device gets: what speaks of its own scopes. Both sides of a session ask
-    /// this of the same device and compare the answers, so they must choose alike.
-    fn receipts_for(&self, _device: &DeviceKey) -> Result<Vec<Vec<u8>>, HoldingsError> {
-        self.receipts()
-    }
+    /// Those that speak of logs of these scopes. Both sides of a session ask this and compare the
+    /// answers, so they must choose alike.
+    fn receipts_of(&self, scopes: &BTreeSet<ScopeId>) -> Result<Vec<Vec<u8>>, HoldingsError>;
 }
 
 /// The digest over `leaves`, which must be sorted: 16 bytes of BLAKE3 over, for each, device key,

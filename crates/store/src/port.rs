@@ -127,7 +127,8 @@ pub struct NextOwn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SideObject {
     /// What it is about. A grant's key is the recipient's device key (32 bytes), then whatever
-    /// tells that recipient's grants apart.
+    /// tells that recipient's grants apart; a receipt's the centre's device key, then the scope's id
+    /// (16 bytes), then whatever tells its rows apart.
     pub key: Vec<u8>,
     /// Its counter.
     pub counter: u64,

@@ -494,6 +494,7 @@ fn peers_are_remembered(home: &mut dyn Home) {
             peer_epoch: Epoch([2; 8]),
             states: BTreeMap::from([(URGENT, (mark(1), mark(2), Digest([3; 16])))]),
         }),
+        side: vec![[1; 8], [2; 8]],
     };
     store.put_peer(&one, &PeerRecord::default()).unwrap();
     store.put_peer(&two, &record).unwrap();

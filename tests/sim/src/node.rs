@@ -135,6 +135,12 @@ impl Node {
                     .put_grants(grants.collect())
                     .map(|_| Some(Input::SideObjectsGrown))
             }
+            Output::PutReceipts(receipts) => {
+                let rows = receipts.into_iter().filter_map(receipt_row);
+                self.store
+                    .put_receipts(rows.collect())
+                    .map(|_| Some(Input::SideObjectsGrown))
+            }
             _ => Ok(None),
         };
         done.unwrap_or(Some(Input::Close(CloseReason::StoreFailed)))
@@ -162,4 +168,17 @@ impl Node {
     pub fn leaves(&self, of: ScopeLane) -> Vec<Leaf> {
         self.store.leaves(of)
     }
+}
+
+/// A receipt's row as tests make them: centre, scope and 8 bytes are its key, then come its counter and
+/// whatever else.
+pub fn receipt_row(bytes: Vec<u8>) -> Option<SideObject> {
+    let (key, rest) = bytes.split_at_checked(32 + 16 + 8)?;
+    let counter = u64::from_be_bytes(*rest.first_chunk()?);
+    let key = key.to_vec();
+    Some(SideObject {
+        key,
+        counter,
+        bytes,
+    })
 }

@@ -366,6 +366,8 @@ impl Session {
             return;
         }
         let hands_in = self.peer.as_ref().is_some_and(|it| it.hand_in_only);
+        // Nothing will ever be sent to it: once it has handed in, it is told so, live or not.
+        let may_go = self.standing == Standing::Revoked;
         let reason = if let Some(reason) = self.ending.heard_bye {
             if self.standing == Standing::Revoked {
                 CloseReason::Revoked
@@ -376,7 +378,7 @@ impl Session {
             }
         } else if self.ending.revoked {
             CloseReason::Revoked
-        } else if all_done && (!self.is_live() || hands_in || self.ending.finish_asked) {
+        } else if all_done && (!self.is_live() || hands_in || may_go || self.ending.finish_asked) {
             match self.standing {
                 Standing::Revoked => CloseReason::Revoked,
                 _ => CloseReason::Done,

@@ -1,7 +1,7 @@
 //! The first frames: who we are, what we share, where we stand; authority entries and side objects.
 
 use super::port::{Millis, Notice, Output, PeerFault, Role, SessionError};
-use super::sharing::sharing;
+use super::sharing::{carries, shared_now, sharing};
 use super::{LaneSync, Session};
 use crate::holdings::{Holdings, HoldingsError, PairRecord, PeerLane};
 use cairn_keys::Standing;
@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, VecDeque};
 const AUTHORITY_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Grants and receipts taken in one session.
 const SIDE_OBJECTS_MAX: usize = 64 * 1024;
+/// Grants and receipts that are remembered of a peer; of more than these all are sent when one moved.
+const SIDE_REMEMBERED_MAX: usize = 4096;
 
 /// What the peer's first frame said that still matters.
 #[derive(Debug)]
@@ -161,6 +163,7 @@ impl Session {
         if self.record.epoch != Some(open.epoch) {
             self.record.epoch = Some(open.epoch);
             self.record.pair = None;
+            self.record.side.clear();
             for lane in self.record.lanes.values_mut() {
                 lane.cursor = JournalMark::default();
                 // What it acknowledged in another life, it may have lost.
@@ -351,7 +354,7 @@ impl Session {
         };
         self.pair_sent = pair.map(|pair| pair.hash);
         self.authority.told = holdings.authority_head().height;
-        let side = side_hash(&self.side_objects(holdings, &self.me)?);
+        let side = hash_of_sorted(&self.side_objects(holdings, &self.me)?.hashes());
         let open = Open {
             protocol: PROTOCOL_VERSION,
             features: if self.config.live { FEATURE_LIVE } else { 0 },
@@ -496,7 +499,7 @@ impl Session {
         Ok(())
     }
 
-    /// Grants and receipts for a device, as they are held here.
+    /// Grants for a device, and receipts about what both sides share, as they are held here.
     fn side_objects(
         &self,
         holdings: &dyn Holdings,
@@ -504,7 +507,7 @@ impl Session {
     ) -> Result<SideObjects, HoldingsError> {
         Ok(SideObjects {
             grants: holdings.grants_for(device)?,
-            receipts: holdings.receipts_for(device)?,
+            receipts: holdings.receipts_of(&shared_now(holdings, &self.config.peer))?,
         })
     }
 
@@ -520,10 +523,18 @@ impl Session {
             return Ok(());
         }
         let objects = self.side_objects(holdings, &self.config.peer)?;
-        if first == Some(side_hash(&objects)) {
-            let all = objects.grants.iter().chain(&objects.receipts);
-            self.side_known.extend(all.map(|it| short_hash(it)));
-            return Ok(());
+        let all = objects.hashes();
+        // A carrier holds receipts of others besides, so its hash is seldom that of what is remembered:
+        // what it gave this device itself, or was proven to have, it is not given back in one epoch.
+        let to_carrier = carries(holdings, &self.config.peer) && !carries(holdings, &self.me);
+        let proven = first == Some(hash_of_sorted(&all));
+        if proven {
+            self.side_known.extend(&all);
+        } else if to_carrier || first == Some(hash_of_sorted(&self.record.side)) {
+            self.side_known.extend(&self.record.side);
+        }
+        if proven || !to_carrier {
+            self.remember_side(all);
         }
         let grants = self.not_sent(objects.grants);
         for part in parts(grants, limits::GRANTS_MAX, limits::RECEIPTS_FRAME_BYTES_MAX) {
@@ -538,6 +549,18 @@ impl Session {
             self.say(&ControlFrame::Receipts(part));
         }
         Ok(())
+    }
+
+    fn remember_side(&mut self, all: Vec<[u8; 8]>) {
+        let side = if all.len() <= SIDE_REMEMBERED_MAX {
+            all
+        } else {
+            Vec::new()
+        };
+        if self.record.side != side {
+            self.record.side = side;
+            self.record_changed = true;
+        }
     }
 
     fn not_sent(&mut self, objects: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
@@ -561,8 +584,13 @@ impl Session {
         {
             return Err(PeerFault::TooMany("grants or receipts"));
         }
-        self.side_known
-            .extend(objects.iter().map(|it| short_hash(&it.0)));
+        let hashes: Vec<_> = objects.iter().map(|it| short_hash(&it.0)).collect();
+        self.side_known.extend(&hashes);
+        let mut side = self.record.side.clone();
+        side.extend(hashes);
+        side.sort_unstable();
+        side.dedup();
+        self.remember_side(side);
         Ok(())
     }
 }
@@ -572,19 +600,19 @@ struct SideObjects {
     receipts: Vec<Vec<u8>>,
 }
 
-fn side_hash(objects: &SideObjects) -> Option<[u8; 8]> {
-    let mut hashes: Vec<[u8; 8]> = objects
-        .grants
-        .iter()
-        .chain(&objects.receipts)
-        .map(|it| short_hash(it))
-        .collect();
-    if hashes.is_empty() {
-        return None;
+impl SideObjects {
+    /// Their short hashes, sorted and without doubles.
+    fn hashes(&self) -> Vec<[u8; 8]> {
+        let all = self.grants.iter().chain(&self.receipts);
+        let mut hashes: Vec<[u8; 8]> = all.map(|it| short_hash(it)).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes
     }
-    hashes.sort_unstable();
-    hashes.dedup();
-    Some(short_hash(&hashes.concat()))
+}
+
+fn hash_of_sorted(hashes: &[[u8; 8]]) -> Option<[u8; 8]> {
+    (!hashes.is_empty()).then(|| short_hash(&hashes.concat()))
 }
 
 fn short_hash(bytes: &[u8]) -> [u8; 8] {

@@ -5,7 +5,7 @@ use cairn_keys::{Membership, Role, Standing};
 use cairn_wire::frame::ScopeLane;
 use cairn_wire::ids::{DeviceKey, Lane, ScopeId};
 use cairn_wire::limits::SCOPES_SHARED_MAX;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What passes between this replica and a peer.
 pub(super) struct Sharing {
@@ -34,6 +34,26 @@ pub(super) fn sharing(holdings: &dyn Holdings, peer: &DeviceKey) -> Sharing {
         }
     }
     Sharing { standing, lanes }
+}
+
+/// Scopes that both have a right to now. Each side works out the same, so that it can compare what it
+/// holds about them.
+pub(super) fn shared_now(holdings: &dyn Holdings, peer: &DeviceKey) -> BTreeSet<ScopeId> {
+    let membership = holdings.membership();
+    let me = holdings.device();
+    if membership.standing(peer) != Standing::Member {
+        return BTreeSet::new();
+    }
+    membership
+        .scopes()
+        .map(|scope| scope.id)
+        .filter(|id| has(membership, &me, id) && has(membership, peer, id))
+        .collect()
+}
+
+/// Whether a peer carries what it cannot read.
+pub(super) fn carries(holdings: &dyn Holdings, peer: &DeviceKey) -> bool {
+    is_carrier(holdings.membership(), peer)
 }
 
 /// Relays, hubs and centres carry every scope, whether they can read it or not.

@@ -4,10 +4,12 @@ use crate::world::*;
 use cairn_replica::Holdings;
 use cairn_replica::holdings::PeerLane;
 use cairn_replica::session::{Input, Notice, Role};
+use cairn_sim::node::receipt_row;
 use cairn_sim::programme::device;
 use cairn_sim::{Node, Programme};
-use cairn_store::{SideObject, Store};
+use cairn_store::{ModelDisk, SideObject, Store};
 use cairn_wire::frame::CloseReason;
+use cairn_wire::ids::ScopeId;
 
 #[test]
 fn a_first_push_and_a_reconnect_with_nothing_changed() {
@@ -671,6 +673,28 @@ fn a_member_revoked_while_connected_gets_nothing_more() {
 }
 
 #[test]
+fn a_revoked_device_that_wants_to_stay_hands_in_and_is_told() {
+    let mut programme = programme();
+    let (mut relay, mut device) = (node(&programme, 1), node(&programme, 2));
+    write_many(&mut device, records(NORTH), 5);
+    programme.revoke(&device.secret);
+    relay.learn(programme.entries()).unwrap();
+    let meeting = Meeting {
+        live: true,
+        ..Meeting::default()
+    };
+    // With something to hand in, and with nothing.
+    for handed_in in [5, 0] {
+        let mut a = Side::new(&mut device, Role::Dialler, &relay, meeting);
+        let mut b = Side::new(&mut relay, Role::Acceptor, &device, meeting);
+        run(&mut a, &mut device, &mut b, &mut relay, meeting);
+        assert_eq!(b.counters().entries_new, handed_in);
+        assert_eq!(a.closed, Some(CloseReason::Revoked));
+        assert_eq!(b.closed, Some(CloseReason::Revoked));
+    }
+}
+
+#[test]
 fn the_authoritys_log_reaches_who_is_behind() {
     let mut programme = programme();
     let (mut relay, mut device) = (node(&programme, 1), node(&programme, 2));
@@ -739,6 +763,46 @@ fn grants_reach_their_recipient_once() {
     assert!(device.store.grants_for(&other.key()).unwrap().is_empty());
     let again = meet(&mut device, &mut relay);
     assert!(again.bytes() <= 400, "{} bytes", again.bytes());
+}
+
+#[test]
+fn one_moved_receipt_costs_one_row_and_other_scopes_rows_stay() {
+    let programme = programme();
+    let (mut relay, mut device) = (node(&programme, 1), node(&programme, 2));
+    let receipt = |scope: ScopeId, log: u8, counter: u64| {
+        let mut bytes = [&[9; 32][..], &scope.0, &[log; 8], &counter.to_be_bytes()].concat();
+        bytes.resize(291, log);
+        receipt_row(bytes).unwrap()
+    };
+    let elsewhere = ScopeId([0x70; 16]);
+    let rows = (1..=40).map(|log| receipt(NORTH, log, 1));
+    relay.store.put_receipts(rows.collect()).unwrap();
+    let foreign = vec![receipt(elsewhere, 1, 1)];
+    relay.store.put_receipts(foreign).unwrap();
+    write_many(&mut device, records(NORTH), 3);
+    meet(&mut device, &mut relay);
+    assert_eq!(device.store.receipts().unwrap().len(), 40);
+    let idle = meet(&mut device, &mut relay).bytes();
+    assert!(idle <= 400, "{idle} bytes");
+    for round in 2..6 {
+        let moved = vec![receipt(NORTH, 7, round)];
+        relay.store.put_receipts(moved.clone()).unwrap();
+        let met = meet(&mut device, &mut relay).bytes();
+        assert!(met <= idle + 400, "round {round}: {met} bytes after {idle}");
+        let held = device.store.receipts().unwrap();
+        assert_eq!(held.len(), 40);
+        assert!(held.contains(&moved[0].bytes));
+    }
+    assert_eq!(meet(&mut device, &mut relay).bytes(), idle);
+
+    // A peer that lost them without knowing is given all once more, and a second relay too.
+    let mut fresh = node(&programme, 2);
+    meet(&mut fresh, &mut relay);
+    assert_eq!(fresh.store.receipts().unwrap().len(), 40);
+    let mut hub = Node::open(cairn_sim::programme::device(1), ModelDisk::new(), 77).unwrap();
+    hub.learn(programme.entries()).unwrap();
+    meet(&mut device, &mut hub);
+    assert_eq!(hub.store.receipts().unwrap().len(), 40);
 }
 
 #[test]

@@ -15,9 +15,12 @@ use cairn_replica::holdings::{
     Holdings, HoldingsError, JournalItem, Leaf, Origin, PairRecord, PeerLane, PeerRecord, digest_of,
 };
 use cairn_wire::frame::{Backlog, Cursor, Digest, JournalMark, ScopeLane};
-use cairn_wire::ids::{AuthorityRef, DeviceKey, EntryId, Epoch, Incarnation, LogId, ProgrammeId};
+use cairn_wire::ids::{
+    AuthorityRef, DeviceKey, EntryId, Epoch, Incarnation, LogId, ProgrammeId, ScopeId,
+};
 use cairn_wire::{Entry, codec};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Journal rows that are read from the index at once.
 const JOURNAL_ROWS: usize = 256;
@@ -201,10 +204,16 @@ impl<D: Disk> SegmentStore<D> {
             .collect()
     }
 
-    fn side_objects(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+    fn side_objects(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         self.check_alive()?;
         let rows = self.index.scan(table, prefix, None, ROWS_MAX)?;
         rows.into_iter()
+            .filter(|(key, _)| wanted(key))
             .map(|(_, value)| {
                 let bytes = value.get(8..).ok_or_else(|| row_damaged("side objects"))?;
                 Ok(bytes.to_vec())
@@ -219,8 +228,17 @@ impl<D: Disk> SegmentStore<D> {
         record: &PeerRecord,
     ) -> Result<IndexWrites, StoreError> {
         let mut writes = IndexWrites::default();
-        for (key, _) in self.index.scan(Table::Peers, &peer.0, None, ROWS_MAX)? {
-            writes.delete(Table::Peers, key);
+        let side = (peer_key(peer, 3, None), codec::encode(&record.side));
+        let mut side_stands = record.side.is_empty();
+        for (key, value) in self.index.scan(Table::Peers, &peer.0, None, ROWS_MAX)? {
+            if key == side.0 && value == side.1 {
+                side_stands = true;
+            } else {
+                writes.delete(Table::Peers, key);
+            }
+        }
+        if !side_stands {
+            writes.put(Table::Peers, side.0, side.1);
         }
         let head = PeerHead {
             epoch: record.epoch,
@@ -296,9 +314,18 @@ fn add_peer_part(record: &mut PeerRecord, key: &[u8], value: &[u8]) -> Option<()
             let pair = record.pair.as_mut()?;
             pair.states.insert(reader.scope_lane()?, state);
         }
+        3 => record.side = codec::decode(value).ok()?,
         _ => return None,
     }
     Some(())
+}
+
+/// Is a row of receipts about one of these scopes? Its key names one behind the centre's.
+fn speaks_of(key: &[u8], scopes: &BTreeSet<ScopeId>) -> bool {
+    let scope = key.get(DeviceKey::LEN..DeviceKey::LEN + ScopeId::LEN);
+    scope
+        .and_then(ScopeId::from_slice)
+        .is_some_and(|scope| scopes.contains(&scope))
 }
 
 impl Contents {
@@ -425,10 +452,17 @@ impl<D: Disk> Holdings for SegmentStore<D> {
     }
 
     fn grants_for(&self, device: &DeviceKey) -> Result<Vec<Vec<u8>>, HoldingsError> {
-        self.side_objects(Table::Grants, &device.0).map_err(failed)
+        self.side_objects(Table::Grants, &device.0, |_| true)
+            .map_err(failed)
     }
 
     fn receipts(&self) -> Result<Vec<Vec<u8>>, HoldingsError> {
-        self.side_objects(Table::Receipts, &[]).map_err(failed)
+        self.side_objects(Table::Receipts, &[], |_| true)
+            .map_err(failed)
+    }
+
+    fn receipts_of(&self, scopes: &BTreeSet<ScopeId>) -> Result<Vec<Vec<u8>>, HoldingsError> {
+        self.side_objects(Table::Receipts, &[], |key| speaks_of(key, scopes))
+            .map_err(failed)
     }
 }
