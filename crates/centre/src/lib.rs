@@ -16,7 +16,7 @@
 //! all documents or all lines at once, but for a list that was asked for.
 //!
 //! Changes are applied in this process. The pre-flight bounds what automerge sees; running it in a
-//! child process with limits of memory and time, as `design.md` wants for a centre, is not done yet.
+//! child process with limits of memory and time, as a second wall, is not done yet.
 
 pub mod projection;
 pub mod receipts;

@@ -25,7 +25,7 @@ impl Words {
     }
 }
 
-/// How values of a field meet: see `records.md`, "How a field merges".
+/// How values of a field meet. Where each class stands in a document: `proto/records.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {

@@ -1,5 +1,5 @@
 //! Admission: which entries are stored and forwarded. Asked of every entry that comes from outside,
-//! over a connection, out of a bundle or on repair.
+//! over a connection or on repair.
 //!
 //! It looks at bytes and at the authority's log only: never at keys, dependencies or rights of now.
 //! Where an entry stands in its log is placement ([`crate::logs`]) and never a reason to refuse.

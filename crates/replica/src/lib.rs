@@ -1,9 +1,9 @@
 //! Sync as a deterministic machine: one [`Session`] per peer, fed with frames and answers, drained
 //! of frames and requests.
 //!
-//! The same `Session` runs in the device, in the relay, between relays, over a bundle file, in the
-//! simulator and in the fuzzer. It has no clock, no randomness, no socket, no disk and no async: time,
-//! salt and what the replica holds come in as arguments. It never opens an entry.
+//! The same `Session` runs in the device, in the relay and in the simulator. It has no clock, no
+//! randomness, no socket, no disk and no async: time, salt and what the replica holds come in as
+//! arguments. It never opens an entry.
 //!
 //! What a session promises: nothing is sent or acknowledged that the store has not called durable;
 //! a cursor moves only over positions that follow without a gap; nothing that comparing would send is

@@ -56,7 +56,7 @@ pub enum EndpointError {
     Idle(Duration),
 }
 
-/// How patient an endpoint is. The defaults are those of `security.md`; tests shorten them.
+/// How patient an endpoint is. The defaults fit satellites; tests shorten them.
 #[derive(Debug, Clone)]
 pub struct NetworkOptions {
     /// A connection on which nothing was heard for so long is dead.

@@ -5,7 +5,7 @@ use cairn_records::summary::import_key_of;
 use cairn_records::{Choice, Flag, Value, heads_at, import_key, summary};
 use cairn_wire::ids::ScopeId;
 
-/// `records.md`, scenario 3, on a hazardous area's figures.
+/// Two people type different figures into one field.
 #[test]
 fn two_figures_are_both_shown_until_somebody_decides() {
     let programme = Programme::default();
@@ -83,7 +83,7 @@ fn the_same_value_is_not_written_again() {
     );
 }
 
-/// `records.md`, scenario 6.
+/// A form stays open while a sync brings another team's perimeter, then it is saved.
 #[test]
 fn a_form_left_open_keeps_what_came_meanwhile() {
     let programme = Programme::default();
@@ -99,7 +99,7 @@ fn a_form_left_open_keeps_what_came_meanwhile() {
     assert_eq!(programme.read_at(&theirs, &shown), programme.read(&root));
 }
 
-/// `records.md`, scenario 7.
+/// A record that was approved is edited from an older copy.
 #[test]
 fn an_approval_speaks_of_the_heads_it_names() {
     use cairn_records::read::Approval;
@@ -121,7 +121,7 @@ fn an_approval_speaks_of_the_heads_it_names() {
     );
 }
 
-/// `records.md`, scenario 5.
+/// A phone's clock falls back to 1970.
 #[test]
 fn a_clock_that_fell_back_decides_nothing() {
     let reading = |recorded_at_s| {

@@ -4,7 +4,7 @@ use crate::programme::*;
 use cairn_records::decide::withdrawal;
 use cairn_records::{Choice, Edit, Flag, Value, WriteError, apply_edit, summary};
 
-/// `records.md`, scenario 1.
+/// Both rings stay, every map shows the union, one decision clears it.
 #[test]
 fn two_teams_move_one_perimeter_offline() {
     let programme = Programme::default();
@@ -60,7 +60,7 @@ fn two_teams_move_one_perimeter_offline() {
     assert_eq!(reason, "after a visit");
 }
 
-/// `records.md`, scenario 2.
+/// One team proposes to close an area, another adds direct evidence.
 #[test]
 fn closing_against_evidence_reads_open() {
     let programme = Programme::default();
@@ -191,7 +191,7 @@ fn growing_is_an_edit_and_equal_danger_replaces() {
     assert_eq!((record.conflicts(), record.proposals()), (0, 0));
 }
 
-/// `records.md`, scenario 14, first half.
+/// A synced team redraws an area smaller, without the right to decide.
 #[test]
 fn a_quiet_shrink_is_a_proposal() {
     let programme = Programme::default();
@@ -227,7 +227,7 @@ fn a_quiet_shrink_is_a_proposal() {
     );
 }
 
-/// `records.md`, scenario 12.
+/// One team withdraws an area while another adds a find.
 #[test]
 fn a_find_outlives_a_withdrawal() {
     let programme = Programme::default();

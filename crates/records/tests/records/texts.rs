@@ -3,7 +3,7 @@
 use crate::programme::*;
 use cairn_records::Choice;
 
-/// `records.md`, scenario 4.
+/// Two teams write into one narrative offline, in Arabic, Tamil and Sinhala.
 #[test]
 fn sentences_in_any_script_survive() {
     let programme = Programme::default();

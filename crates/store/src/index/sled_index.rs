@@ -1,6 +1,6 @@
 //! The index in sled 0.34.7: the only file that names it.
 //!
-//! What is known of it and closed here (design.md §5): its `flush` never syncs on Linux, so
+//! What is known of it and closed here: its `flush` never syncs on Linux, so
 //! [`Index::persist`] syncs its files itself; its default cache is a gigabyte; it panics on rotten
 //! bytes, so every call is fenced; its opening can hang, so it runs under a watchdog; right after a
 //! kill its lock can still be held, so opening waits a few seconds. One tree, the table's byte
