@@ -28,6 +28,12 @@ const SEAL_AT_LATEST: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(1);
 /// Journal bytes that are taken in at a time while a session is open, for it waits meanwhile.
 const LIVE_BYTES: usize = 64 * 1024;
+/// Journal bytes that are taken in between two looks at the clock.
+const PIECE_BYTES: usize = 512 * 1024;
+/// Sealing takes this part of a deadline at most …
+const SEALING_SHARE: u32 = 3;
+/// … and this part of what is left is kept for taking in.
+const TAKING_IN_SHARE: u32 = 8;
 
 /// What one sync may cost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -140,9 +146,15 @@ impl Device {
             dialled = Some(self.enrol(&code, &self.sync_options(left(), None))?);
         }
         let mut unreachable = None;
+        let until = request.deadline.map(|deadline| began + deadline);
         for target in self.targets(request.target.as_ref())? {
-            let (before, all_sealed) = self.prepare(request.byte_budget)?;
-            let options = self.sync_options(left(), request.byte_budget);
+            let prepared = self.prepare(request.byte_budget, left())?;
+            // What is left, without what taking in and declaring will need.
+            let session = left().map(|left| {
+                let after = prepared.declaring + left / TAKING_IN_SHARE;
+                left.saturating_sub(after.min(left / 2))
+            });
+            let options = self.sync_options(session, request.byte_budget);
             let handle = self.handle();
             let synced = self.runtime.block_on(async {
                 match dialled.take() {
@@ -157,14 +169,16 @@ impl Device {
                 synced,
                 Err(SyncError::Unreachable { .. } | SyncError::Deadline)
             );
-            let (ingested, unsent) = self.settle(&target, answered)?;
+            let taken_by =
+                until.map(|until| until.checked_sub(prepared.declaring).unwrap_or(until));
+            let (ingested, unsent) = self.settle(&target, answered, taken_by)?;
             match synced {
                 Ok(mut report) => {
-                    report.complete &= all_sealed;
-                    report.equal &= all_sealed;
+                    report.complete &= prepared.all_sealed;
+                    report.equal &= prepared.all_sealed;
                     return Ok(Synced {
                         report,
-                        changes_sent: before.saturating_sub(unsent),
+                        changes_sent: prepared.unsent.saturating_sub(unsent),
                         changes_received: ingested.changes_applied,
                         documents_changed: ingested.documents_changed.len() as u64,
                     });
@@ -192,7 +206,7 @@ impl Device {
         }
         let target = self.targets(None)?.into_iter().next();
         let target = target.ok_or(DeviceError::NotJoined)?;
-        let (before, _) = self.prepare(None)?;
+        let before = self.prepare(None, None)?.unsent;
         let live = LiveSession::begin(&self.live);
         let handle = self.handle();
         let options = self.sync_options(None, None);
@@ -208,7 +222,7 @@ impl Device {
             }
         });
         drop(live);
-        let (ingested, unsent) = self.settle(&target, true)?;
+        let (ingested, unsent) = self.settle(&target, true, None)?;
         taken.add(ingested);
         let mut report = kept??;
         if let Some(first) = &first {
@@ -267,36 +281,48 @@ impl Device {
         }
     }
 
-    /// Seals what is not sealed (under a byte budget about as much as that can carry) and declares what
-    /// waits. Answers how many changes no relay has, and whether all that can be sealed is.
-    fn prepare(&self, byte_budget: Option<u64>) -> Result<(u64, bool), DeviceError> {
+    /// Seals what is not sealed and declares what waits. Under a byte budget it seals about as much as
+    /// that can carry, with so much time left for no longer than a part of it.
+    fn prepare(
+        &self,
+        byte_budget: Option<u64>,
+        left: Option<Duration>,
+    ) -> Result<Prepared, DeviceError> {
         let fresh = fresh_incarnation()?;
+        let until = left.map(|left| Instant::now() + left / SEALING_SHARE);
         self.try_with(move |member, store| {
-            let mut all_sealed = true;
-            match byte_budget {
-                None => {
-                    seal_and_declare(member, store, None, fresh)?;
-                }
-                Some(budget) => {
-                    let limits = SealLimits::within(byte_budget);
-                    let mut go_on = |sealed: &Sealed| sealed.bytes < budget;
-                    let sealed = member.seal_outbox_some(store, fresh, limits, &mut go_on)?;
-                    all_sealed = !sealed.stopped;
-                    if sealed.entries > 0 {
-                        member.catch_up(store)?;
-                    }
-                    declare(member, store)?;
-                }
+            let in_time = || until.is_none_or(|until| Instant::now() < until);
+            let limits = match (byte_budget, until) {
+                (None, None) => SealLimits::all(None),
+                _ => SealLimits::within(byte_budget),
+            };
+            let budget = byte_budget.unwrap_or(u64::MAX);
+            let mut go_on = |sealed: &Sealed| sealed.bytes < budget && in_time();
+            let sealed = member.seal_outbox_some(store, fresh, limits, &mut go_on)?;
+            if sealed.entries > 0 {
+                catch_up_until(member, store, until)?;
             }
-            Ok((store.backlog().changes, all_sealed))
+            let declaring = Instant::now();
+            declare(member, store)?;
+            Ok(Prepared {
+                unsent: store.backlog().changes,
+                all_sealed: !sealed.stopped,
+                declaring: declaring.elapsed(),
+            })
         })
     }
 
     /// Takes in what came, remembers the contact. Answers what came, and how many changes no relay has.
-    fn settle(&self, target: &SyncTarget, answered: bool) -> Result<(Ingested, u64), DeviceError> {
+    /// What is not taken in by then is taken in when the device is opened, or syncs, next.
+    fn settle(
+        &self,
+        target: &SyncTarget,
+        answered: bool,
+        until: Option<Instant>,
+    ) -> Result<(Ingested, u64), DeviceError> {
         let target = target.clone();
         self.try_with(move |member, store| {
-            let ingested = member.catch_up(store)?;
+            let ingested = catch_up_until(member, store, until)?;
             if answered {
                 note_contact(member, store, &target)?;
             }
@@ -338,6 +364,35 @@ impl Device {
             ..SyncOptions::default()
         }
     }
+}
+
+/// What was done before a session begins.
+struct Prepared {
+    /// Changes that no relay has.
+    unsent: u64,
+    /// All that can be sealed is.
+    all_sealed: bool,
+    /// How long it took to find out what waits; it takes as long again when the session is over.
+    declaring: Duration,
+}
+
+/// Takes in what is there, until that time a piece after the other.
+fn catch_up_until(
+    member: &mut Member,
+    store: &mut dyn Store,
+    until: Option<Instant>,
+) -> Result<Ingested, MemberError> {
+    let Some(until) = until else {
+        return member.catch_up(store);
+    };
+    let mut ingested = Ingested::default();
+    let mut more = true;
+    while more && Instant::now() < until {
+        let part;
+        (part, more) = member.catch_up_some(store, PIECE_BYTES)?;
+        ingested.add(part);
+    }
+    Ok(ingested)
 }
 
 /// Seals a lane, or all, and declares what waits.

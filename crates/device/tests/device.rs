@@ -186,6 +186,32 @@ fn what_was_saved_is_there_after_opening_again_and_one_process_has_it() {
 }
 
 #[test]
+fn records_whose_keys_are_gone_get_no_other_keys() {
+    let folders = tempfile::tempdir().unwrap();
+    let folder = folders.path().join("a");
+    let key_file = folder.join("device.key");
+    Device::create(&folder, "T7", &options())
+        .unwrap()
+        .close()
+        .unwrap();
+    let elsewhere = folders.path().join("device.key");
+    std::fs::rename(&key_file, &elsewhere).unwrap();
+    for refused in [
+        Device::open(&folder, &options()).unwrap_err(),
+        Device::create(&folder, "T8", &options()).unwrap_err(),
+    ] {
+        assert_eq!(
+            (refused.exit_code(), refused.code()),
+            (8, "key_file_missing")
+        );
+        assert!(refused.hint().is_some_and(|hint| hint.contains("backup")));
+        assert!(!key_file.exists());
+    }
+    std::fs::rename(&elsewhere, &key_file).unwrap();
+    assert_eq!(Device::open(&folder, &options()).unwrap().name(), "T7");
+}
+
+#[test]
 fn a_folder_without_its_index_shows_the_same_and_a_check_repairs() {
     let relay = Relay::start();
     let folders = tempfile::tempdir().unwrap();
@@ -409,6 +435,28 @@ fn every_visit_with_a_budget_moves_something_until_all_is_through() {
         }
     }
     assert!(visits > 3, "{visits} visits");
+}
+
+#[test]
+fn a_deadline_that_leaves_no_time_seals_and_loses_nothing() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let device = Device::create(&folders.path().join("a"), "T7", &options()).unwrap();
+    device.join(&relay.code(Access::Write), false).unwrap();
+    new_area(&device, &["local_id=HA-1"]);
+    let request = SyncRequest {
+        deadline: Some(Duration::ZERO),
+        ..SyncRequest::default()
+    };
+    let failed = device.sync_once(&request, &mut silent()).unwrap_err();
+    assert!(failed.retryable(), "{failed}");
+    assert!(
+        device
+            .handle()
+            .call_blocking(|store| store.outbox_len() == 1)
+            .unwrap()
+    );
+    assert_eq!(sync(&device).changes_sent, 1);
 }
 
 #[test]

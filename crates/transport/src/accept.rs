@@ -250,22 +250,37 @@ impl Door {
             link.close(CloseReason::Busy);
             return;
         }
-        let served = self.session(&link).await;
-        if let Err(error) = served {
+        if let Err(error) = self.session(&link).await {
             tracing::debug!(peer = ?link.peer, %error, "a connection ended before its session");
-            link.close(error.close_reason());
         }
     }
 
     async fn session(&self, link: &Link) -> Result<(), ServeError> {
-        let (mut control, lanes) = accept_control(link).await?;
-        let mut first = self.first_frame(link, &mut control).await?;
+        let closing = |error: ServeError| {
+            link.close(error.close_reason());
+            error
+        };
+        let (mut control, lanes) = accept_control(link)
+            .await
+            .map_err(|error| closing(error.into()))?;
+        // The reason goes out before the control stream is let go: a stream that merely ends would
+        // overtake it, and the peer would not learn why.
+        let first = match self.open(link, &mut control).await {
+            Ok(first) => first,
+            Err(error) => return Err(closing(error)),
+        };
+        self.run(link, control, lanes, first).await.map_err(closing)
+    }
+
+    /// Enrols a device that asks for it; gives the first frame of its session.
+    async fn open(&self, link: &Link, control: &mut Pipe) -> Result<Vec<u8>, ServeError> {
+        let mut first = self.first_frame(link, control).await?;
         if let (ControlFrame::Enrol(request), _) = first {
-            self.enrol(link, &mut control, request.0).await?;
-            first = self.first_frame(link, &mut control).await?;
+            self.enrol(link, control, request.0).await?;
+            first = self.first_frame(link, control).await?;
         }
         self.make_room(link.peer).await?;
-        self.run(link, control, lanes, first.1).await
+        Ok(first.1)
     }
 
     async fn run(
@@ -279,6 +294,7 @@ impl Door {
         let options = RunOptions {
             live: true,
             byte_budget: None,
+            until: None,
         };
         let runner = begin(link, &self.handle, &options).await?;
         runner.run(link, control, lanes, first).await;

@@ -16,6 +16,8 @@ use tokio::time::timeout;
 pub(crate) struct RunOptions {
     pub(crate) live: bool,
     pub(crate) byte_budget: Option<u64>,
+    /// When nobody is waited for any more.
+    pub(crate) until: Option<tokio::time::Instant>,
 }
 
 /// What became of a session and its link.
@@ -29,6 +31,8 @@ pub(crate) struct Outcome {
 /// How long the other side may take to confirm the last bytes: a few round trips, within these bounds.
 const LINGER_MIN: Duration = Duration::from_secs(1);
 const LINGER_MAX: Duration = Duration::from_secs(5);
+/// The same where the deadline has come: enough for the goodbye to leave.
+const LINGER_SHORT: Duration = Duration::from_millis(200);
 /// How often the link's rate and bytes are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -36,6 +40,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Runner {
     id: SessionId,
     inlet: Inlet,
+    until: Option<tokio::time::Instant>,
     ended: oneshot::Receiver<Ended>,
     queues: [mpsc::UnboundedReceiver<Vec<u8>>; 3],
 }
@@ -87,6 +92,7 @@ pub(crate) async fn begin(
             handle: handle.clone(),
             waiting,
         },
+        until: options.until,
         ended,
         queues: [control_queue, urgent_queue, records_queue],
     })
@@ -146,6 +152,7 @@ impl Runner {
     ) -> Outcome {
         let Self {
             inlet,
+            until,
             mut ended,
             queues: [control_queue, urgent_queue, records_queue],
             ..
@@ -205,7 +212,7 @@ impl Runner {
                     if at_once || done {
                         break None;
                     }
-                    deadline.as_mut().reset(tokio::time::Instant::now() + linger(link));
+                    deadline.as_mut().reset(linger_until(link, until));
                 }
                 () = &mut deadline, if session.is_some() => break None,
                 _ = look.tick() => {
@@ -248,8 +255,12 @@ impl Runner {
     }
 }
 
-fn linger(link: &Link) -> Duration {
-    (link.connection.rtt() * 4).clamp(LINGER_MIN, LINGER_MAX)
+fn linger_until(link: &Link, until: Option<tokio::time::Instant>) -> tokio::time::Instant {
+    let now = tokio::time::Instant::now();
+    let linger = (link.connection.rtt() * 4).clamp(LINGER_MIN, LINGER_MAX);
+    until.map_or(now + linger, |until| {
+        (now + linger).min(until.max(now + LINGER_SHORT))
+    })
 }
 
 /// Wakes the engine when a connection's task is dropped in the middle; it then finds that nobody waits

@@ -493,6 +493,7 @@ impl<'a> Run<'a> {
                 .options
                 .byte_budget
                 .map(|budget| budget.saturating_sub(spent)),
+            until: deadline.map(tokio::time::Instant::from_std),
         };
         let runner = begin(&link, self.handle, &options).await?;
         let id = runner.id();
@@ -581,19 +582,26 @@ impl<'a> Run<'a> {
 /// The longest pause while somebody waits for one sync to end.
 const ONCE_PAUSE_MAX: Duration = Duration::from_secs(15);
 
-/// Asks a session to come to its end when the time has come, and closes it when it does not.
+/// Asks a session to come to its end a little before its deadline, and closes it then.
 struct Finish {
     at: Option<tokio::time::Instant>,
+    deadline: Option<tokio::time::Instant>,
     asked: bool,
 }
 
-/// What a session may still make durable after its deadline.
+/// How long before the deadline nothing new is sent, so that what is on the way becomes durable; a quarter
+/// of the time where that is less. Also how long a session may take that is told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
 impl Finish {
     fn new(deadline: Option<Instant>) -> Self {
+        let deadline = deadline.map(tokio::time::Instant::from_std);
         Self {
-            at: deadline.map(tokio::time::Instant::from_std),
+            at: deadline.map(|deadline| {
+                let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+                deadline - GRACE.min(left / 4)
+            }),
+            deadline,
             asked: false,
         }
     }
@@ -611,7 +619,9 @@ impl Finish {
             Event::Close(id, CloseReason::Budget)
         } else {
             self.asked = true;
-            self.at = Some(tokio::time::Instant::now() + GRACE);
+            let close_at = tokio::time::Instant::now() + GRACE;
+            let close_at = self.deadline.map_or(close_at, |at| at.min(close_at));
+            self.at = Some(close_at);
             Event::Finish(id)
         };
         // An engine that is gone ends the session as well.

@@ -411,7 +411,9 @@ async fn a_deadline_keeps_every_durable_step() {
     assert!((1..60).contains(&kept), "{kept} kept");
     let rest = device.sync(&relay).await.unwrap();
     assert!(rest.complete);
-    assert_eq!(rest.entries_sent, 60 - kept);
+    // What no mark had followed when the deadline came goes again: a slow window at most.
+    let again = rest.entries_sent - (60 - kept);
+    assert!(again <= 8, "{again} again");
     assert_eq!(held(&relay.handle).await, held(&device.handle).await);
 }
 
