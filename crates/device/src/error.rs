@@ -67,7 +67,7 @@ impl DeviceError {
             Self::KeyFile(error) => match error {
                 KeyFileError::Missing(_) => 5,
                 KeyFileError::TooNew(_) | KeyFileError::Protection(_) => 7,
-                KeyFileError::Damaged(_) => 8,
+                KeyFileError::Damaged(_) | KeyFileError::Lost(_) => 8,
                 KeyFileError::Exists(_) | KeyFileError::Disk { .. } => 1,
             },
             Self::NotJoined | Self::OtherProgramme => 5,
@@ -89,6 +89,7 @@ impl DeviceError {
                 KeyFileError::Exists(_) => "device_exists",
                 KeyFileError::TooNew(_) | KeyFileError::Protection(_) => "format_too_new",
                 KeyFileError::Damaged(_) => "key_file_damaged",
+                KeyFileError::Lost(_) => "key_file_missing",
                 KeyFileError::Disk { .. } => "disk",
             },
             Self::NotJoined => "not_joined",
@@ -115,12 +116,17 @@ impl DeviceError {
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
+        if let Self::Enrol(EnrolError::Refused(CloseReason::NotPermitted)) = self {
+            return Some(
+                "it may be used up or expired: ask the coordination centre for a new code",
+            );
+        }
         Some(match self.code() {
             "no_device" => "make one: cairn init",
             "device_exists" => "use it as it is, or choose another --data-dir or --profile",
             "not_joined" => "ask the coordination centre for a code, then: cairn join CODE",
             "format_too_new" => "update Cairn",
-            "key_file_damaged" => {
+            "key_file_damaged" | "key_file_missing" => {
                 "bring the key file back from a backup; do not make a new one over it"
             }
             "unreachable" | "deadline" | "connection_lost" | "not_now" => {
@@ -243,8 +249,8 @@ fn member_exit_code(error: &MemberError) -> u8 {
             _ => 1,
         },
         MemberError::Store(error) => store_exit_code(error),
-        MemberError::Tables(_) => 8,
-        MemberError::Holdings(_) | MemberError::Internal(_) => 1,
+        MemberError::Tables(_) | MemberError::Holdings(_) => 8,
+        MemberError::Internal(_) => 1,
     }
 }
 
@@ -263,7 +269,7 @@ fn member_code(error: &MemberError) -> &'static str {
             RequestError::Rule { .. } => "rule",
         },
         MemberError::Store(error) => store_code(error),
-        MemberError::Holdings(_) => "disk",
+        MemberError::Holdings(_) => "damaged",
         MemberError::Tables(_) => "tables",
         MemberError::Internal(_) => "internal",
     }

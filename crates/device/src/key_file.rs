@@ -39,6 +39,9 @@ pub enum KeyFileError {
     /// There is none.
     #[error("there is no device in {0}")]
     Missing(PathBuf),
+    /// Records are there, and not the keys that open them.
+    #[error("the records of a device are in {0}, but its key file {KEY_FILE_NAME} is not")]
+    Lost(PathBuf),
     /// There is one, and it is never overwritten.
     #[error("a device is already in {0}")]
     Exists(PathBuf),

@@ -109,6 +109,9 @@ impl Device {
         if Self::exists(folder) {
             return Err(KeyFileError::Exists(folder.to_owned()).into());
         }
+        if folder.join(STORE_FOLDER).exists() {
+            return Err(KeyFileError::Lost(folder.to_owned()).into());
+        }
         make_private_folder(folder)?;
         let secret = Zeroizing::new(random::<64>()?);
         let table_key = Zeroizing::new(random::<32>()?);
@@ -123,7 +126,12 @@ impl Device {
 
     /// Opens the device in `folder`. Waits a moment for a process that is just ending.
     pub fn open(folder: &Path, options: &DeviceOptions) -> Result<Self, DeviceError> {
-        let keys = KeyFile::read(folder)?;
+        let keys = KeyFile::read(folder).map_err(|error| match error {
+            KeyFileError::Missing(folder) if folder.join(STORE_FOLDER).exists() => {
+                KeyFileError::Lost(folder)
+            }
+            other => other,
+        })?;
         let mut member = Member::new(keys.secret.clone(), keys.table_key.clone());
         let (store, opened) = open_store(folder, options, &mut member, None)?;
         let identity = Identity::new(&keys.secret)?;
