@@ -456,13 +456,14 @@ fn in_words(which: &str, report: &OpenReport) -> Vec<String> {
 async fn watch_engine(shared: Arc<Shared>, failing: watch::Sender<Option<String>>) {
     let mut pulses = shared.engine.subscribe();
     let mut seen: Option<Pulse> = None;
+    let mut saved: Option<tokio::time::Instant> = None;
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let gone = tokio::select! {
             changed = pulses.changed() => changed.is_err(),
             _ = look.tick() => {
-                save_contacts(&shared).await;
+                saved = save_contacts(&shared).await.or(saved);
                 false
             }
         };
@@ -475,6 +476,10 @@ async fn watch_engine(shared: Arc<Shared>, failing: watch::Sender<Option<String>
         let pulse = *pulses.borrow_and_update();
         if seen.is_none_or(|seen| seen.sessions != pulse.sessions) {
             shared.take_contacts();
+            // At once if that is rare, for the daemon may be killed; under load with the next look.
+            if saved.is_none_or(|saved| saved.elapsed() >= LOOK_EVERY) {
+                saved = save_contacts(&shared).await.or(saved);
+            }
         }
         let grew = seen.is_none_or(|seen| {
             (seen.journals, seen.authority, seen.side_objects)
@@ -487,10 +492,10 @@ async fn watch_engine(shared: Arc<Shared>, failing: watch::Sender<Option<String>
     }
 }
 
-async fn save_contacts(shared: &Shared) {
-    let unsaved = shared.contacts().unsaved();
-    if let Some((path, bytes)) = unsaved {
-        // Its own failure is logged; a panic there would only lose a time.
-        let _ = tokio::task::spawn_blocking(move || contacts::save(&path, &bytes)).await;
-    }
+/// Answers when it saved something, if anything was new.
+async fn save_contacts(shared: &Shared) -> Option<tokio::time::Instant> {
+    let (path, bytes) = shared.contacts().unsaved()?;
+    // Its own failure is logged; a panic there would only lose a time.
+    let _ = tokio::task::spawn_blocking(move || contacts::save(&path, &bytes)).await;
+    Some(tokio::time::Instant::now())
 }
