@@ -1,9 +1,10 @@
 //! Joining codes: uses, expiry, replay, forgery, and what survives a stop in between.
 
-use crate::support::{House, TestDevice, enrol_patiently, enrol_request, random};
+use crate::support::{House, TestDevice, enrol_request, random, sync_options};
 use cairn_keys::{Code, CodeSecret, DeviceSecret};
 use cairn_relay::ops::OpsRequest;
 use cairn_transport::EnrolError;
+use cairn_transport::enrol::enrol;
 use cairn_wire::frame::CloseReason;
 
 fn refusal(result: Result<TestDevice, EnrolError>) -> CloseReason {
@@ -91,7 +92,9 @@ async fn an_expired_code_and_a_forged_one_let_nobody_in() {
         CloseReason::NotPermitted
     );
     // Who is in already is told so, whatever the clock says.
-    enrol_patiently(&code, &secret, "In time").await.unwrap();
+    enrol(&code, &secret, "In time", &sync_options())
+        .await
+        .unwrap();
     house.stop().await;
 }
 
@@ -105,7 +108,7 @@ async fn who_guesses_on_is_told_to_wait_and_others_are_not() {
     let secret = DeviceSecret::from_bytes(&random());
     let mut waits = false;
     for _ in 0..40 {
-        match enrol_patiently(&forged, &secret, "Guesser").await {
+        match enrol(&forged, &secret, "Guesser", &sync_options()).await {
             Err(EnrolError::Refused(_)) => {}
             Err(EnrolError::Later { .. }) => {
                 waits = true;
@@ -147,6 +150,11 @@ async fn requests_that_make_no_sense_are_refused_with_words() {
             "{error}"
         );
         assert!(!error.hint.is_empty());
+    }
+    for name in ["", " ", "Team\u{1b}[31m"] {
+        let request = enrol_request(name, "device", &["north"], 1);
+        let error = house.try_ask(request).await.unwrap_err();
+        assert_eq!(error.code, "usage", "{name:?}: {error}");
     }
     let scopes = house.ask(OpsRequest::Scopes {}).await;
     assert_eq!(scopes["scopes"].as_array().unwrap().len(), 0, "{scopes:#}");

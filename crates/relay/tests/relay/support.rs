@@ -11,8 +11,8 @@ use cairn_relay::{InitOptions, InitReport, Relay, RunOptions, init};
 use cairn_store::{Fresh, OpenOptions, SegmentStore, Store};
 use cairn_transport::engine::{self, EngineOptions};
 use cairn_transport::{
-    EnrolError, Enrolment, Handle, Identity, NetworkOptions, SyncError, SyncOptions, SyncReport,
-    SyncTarget, enrol, keep_synced, sync_once,
+    EnrolError, Handle, Identity, NetworkOptions, SyncError, SyncOptions, SyncReport, SyncTarget,
+    enrol, keep_synced, sync_once,
 };
 use cairn_wire::ids::{Incarnation, ScopeId};
 use serde_json::Value as Json;
@@ -163,22 +163,6 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Asks again when the connection broke before the answer came, which the transport calls harmless. A
-/// refusal can look so: the end of the stream may arrive before the close that says why.
-pub async fn enrol_patiently(
-    code: &Code,
-    secret: &DeviceSecret,
-    name: &str,
-) -> Result<Enrolment, EnrolError> {
-    for _ in 0..10 {
-        match enrol(code, secret, name, &sync_options()).await {
-            Err(EnrolError::Lost(_)) => {}
-            answered => return answered,
-        }
-    }
-    panic!("no answer in ten attempts");
-}
-
 /// A device: a store, an engine over it, a member that reads it.
 pub struct TestDevice {
     _folder: TempDir,
@@ -196,7 +180,7 @@ impl TestDevice {
 
     pub async fn join_as(secret: DeviceSecret, code: &str, name: &str) -> Result<Self, EnrolError> {
         let code = Code::parse(code).unwrap();
-        let enrolled = enrol_patiently(&code, &secret, name).await?;
+        let enrolled = enrol(&code, &secret, name, &sync_options()).await?;
         let folder = tempfile::tempdir().unwrap();
         let options = OpenOptions::new(secret.device(), Fresh(random()));
         let (store, _) = SegmentStore::open(folder.path(), &options).unwrap();
