@@ -275,6 +275,8 @@ fn answer(report: &ImportReport, dry_run: bool, output: &Output) -> Result<(), F
     }
     output.say(if dry_run {
         "Nothing was saved: this was a dry run."
+    } else if report.taken + report.updated == 0 {
+        "Nothing new was saved."
     } else {
         "Saved on this laptop. Not yet at the centre. Next: cairn sync."
     });

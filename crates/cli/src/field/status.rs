@@ -177,6 +177,13 @@ pub fn check(arguments: &Check, device: &Device, output: &Output) -> Result<Ende
     if checked.repaired {
         output.say("Index and lists were made anew from what was written. Nothing was deleted.");
     }
+    if checked.store.lost_frames > 0 {
+        output.warn(&format!(
+            "{} written here could not be read again at some time: the disk may be failing. What others \
+             have comes back with: cairn sync",
+            count(checked.store.lost_frames, "piece")
+        ));
+    }
     if checked.ok() {
         output.say("All is sound.");
         return Ok(Ended::Done);

@@ -9,6 +9,7 @@ use cairn_exchange::{Geometry, read_single};
 use cairn_wire::ids::ChangeHash;
 use cairn_wire::limits;
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -34,7 +35,24 @@ pub fn edits(kind: &'static Kind, values: &Values) -> Result<Vec<Edit>, Failure>
     if let Some(path) = &values.geojson {
         edits.push(drawn(kind, path)?);
     }
+    once_each(&edits)?;
     Ok(edits)
+}
+
+/// Two values for one field in one command: neither may win silently.
+fn once_each(edits: &[Edit]) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    for edit in edits {
+        let (Edit::Set { field, .. } | Edit::Place { field, .. } | Edit::Text { field, .. }) = edit
+        else {
+            continue;
+        };
+        if !seen.insert(field.as_str()) {
+            return Err(Failure::usage(format!("{field} is given twice"))
+                .hint("Give it once; several answers of one question are given with --add."));
+        }
+    }
+    Ok(())
 }
 
 /// A free text from a file or standard input.

@@ -142,6 +142,16 @@ fn errors_have_a_code_a_hint_and_the_exit_code_of_the_contract() {
         .run(&["new", "hazardous_area", "--set", "local_id=X"])
         .json(5);
     assert_eq!(new["code"], "not_joined");
+    let twice = [
+        "new",
+        "hazardous_area",
+        "--set",
+        "slope=flat",
+        "--set",
+        "slope=steep",
+    ];
+    let twice = device.run(&twice).json(2);
+    assert!(twice["message"].as_str().unwrap().contains("slope"));
     let kind = device
         .run(&["new", "minefeld", "--set", "local_id=X"])
         .json(2);
