@@ -261,6 +261,13 @@ fn check(request: &NewCodeRequest) -> Result<(), AuthorityFault> {
     if request.name.as_ref().is_some_and(too_long) {
         return wrong("the name", "it is too long".into());
     }
+    let unreadable = |name: &String| name.trim().is_empty() || name.chars().any(char::is_control);
+    if request.name.as_ref().is_some_and(unreadable) {
+        return wrong(
+            "the name",
+            "it is empty, or holds a control character".into(),
+        );
+    }
     Ok(())
 }
 
