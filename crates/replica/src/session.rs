@@ -74,6 +74,8 @@ pub struct Session {
     side_changed: bool,
     side_received: usize,
 
+    /// When it was last given an input.
+    now: Millis,
     probes_received: usize,
     ending: Ending,
     counters: Counters,
@@ -113,6 +115,7 @@ impl Session {
             side_known: BTreeSet::new(),
             side_changed: false,
             side_received: 0,
+            now,
             probes_received: 0,
             ending: Ending::default(),
             counters: Counters::default(),
@@ -140,6 +143,7 @@ impl Session {
         if self.ending.is_closed() {
             return Ok(());
         }
+        self.now = now;
         let result = self
             .take(now, input, holdings)
             .and_then(|()| self.advance(now, holdings));

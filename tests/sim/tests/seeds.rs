@@ -35,6 +35,12 @@ fn after_healing_nothing_promised_is_missing() {
     }
 }
 
+/// 514: a live session asked for a time that was past while it waited for the peer's answer.
+#[test]
+fn a_seed_that_once_failed_comes_out_well() {
+    assert_eq!(simulate(514, Bugs::default()).err(), None);
+}
+
 #[test]
 fn a_seed_replays_exactly() {
     let once = simulate(7, Bugs::default());

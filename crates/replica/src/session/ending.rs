@@ -10,6 +10,8 @@ use cairn_wire::frame::{CloseReason, ControlFrame, JournalMark, ScopeLane};
 
 /// How long a live session lets a lane rest before it checks once more.
 const LIVE_QUIET_MS: Millis = 2_000;
+/// When to look again at what was due and could not be done.
+const LOOK_AGAIN_MS: Millis = 250;
 /// How long what is on the way may take to become durable once the end has come.
 const FINISH_MS: Millis = 1_500;
 /// How long the peer's goodbye is awaited.
@@ -437,36 +439,48 @@ impl Session {
         self.outputs.push_back(Output::Closed(reason));
     }
 
+    /// What was due at the last input and was not done waits for something else than time: it is looked
+    /// at again soon, not at once without end.
     pub(super) fn next_timeout(&self) -> Option<Millis> {
         if self.ending.closed {
             return None;
         }
-        if let Some((since, _)) = self.ending.said_bye {
-            return Some(since + LINGER_MS);
-        }
-        if let Some(since) = self.ending.finishing_since {
-            return Some(since + FINISH_MS);
-        }
-        if self.standing == Standing::Unknown {
-            return self.ending.met_at.map(|at| at + UNKNOWN_MS);
-        }
-        if let Some(since) = self.ending.through_since.filter(|_| !self.is_live()) {
-            return Some(since + PATIENCE_MS);
-        }
-        if !self.rests() {
-            return None;
-        }
+        let once = if let Some((since, _)) = self.ending.said_bye {
+            Some(since + LINGER_MS)
+        } else if let Some(since) = self.ending.finishing_since {
+            Some(since + FINISH_MS)
+        } else if self.standing == Standing::Unknown {
+            self.ending.met_at.map(|at| at + UNKNOWN_MS)
+        } else if let Some(since) = self.ending.through_since.filter(|_| !self.is_live()) {
+            Some(since + PATIENCE_MS)
+        } else if self.rests() {
+            return self.next_rested();
+        } else {
+            None
+        };
+        once.map(|due| self.not_at_once(due))
+    }
+
+    /// When the next lane will have rested long enough to be checked.
+    fn next_rested(&self) -> Option<Millis> {
         self.lanes
             .values()
-            .filter(|lane| lane.is_mutual() && !lane.gave_up)
+            .filter(|lane| lane.is_mutual() && !lane.gave_up && lane.check_sent.is_none())
             .filter(|lane| {
-                lane.check_sent.is_none()
-                    && lane
-                        .equal_at
-                        .is_none_or(|(mine, theirs)| mine != lane.next || theirs != lane.peer_end)
+                lane.equal_at
+                    .is_none_or(|(mine, theirs)| mine != lane.next || theirs != lane.peer_end)
             })
             .map(|lane| lane.touched + LIVE_QUIET_MS)
             .min()
+            .map(|due| self.not_at_once(due))
+    }
+
+    fn not_at_once(&self, due: Millis) -> Millis {
+        if due > self.now {
+            due
+        } else {
+            self.now + LOOK_AGAIN_MS
+        }
     }
 }
 
