@@ -23,11 +23,13 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub fn binaries() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let test = std::env::current_exe().expect("a test knows its own path");
-        let folder = test
+        let this = std::env::current_exe().expect("a program knows its own path");
+        // Tests lie in `deps`, below the profile's folder; the bench lies in it.
+        let folder = this
             .ancestors()
-            .nth(2)
-            .expect("tests are built below the profile's folder")
+            .skip(1)
+            .find(|folder| folder.file_name() != Some(OsStr::new("deps")))
+            .expect("programs are built in the profile's folder")
             .to_path_buf();
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", "cairn-cli", "--bins"]);
