@@ -1,6 +1,7 @@
 //! What people type, read with care: an answer that is not understood is refused with what to do
 //! about it, never guessed.
 
+mod clock;
 mod number;
 mod place;
 
@@ -69,6 +70,66 @@ pub enum InputError {
         /// As it was written.
         given: String,
     },
+    /// No time of day.
+    #[error("{field}: {given:?} is no time of day; write HH:MM with 24 hours, as 14:30")]
+    NotATime {
+        /// Field.
+        field: String,
+        /// As it was written.
+        given: String,
+    },
+    /// Figures by a band that the record's scheme lacks.
+    #[error("{field}: the scheme {scheme} has no band {band}; its bands are: {}", .bands.join(", "))]
+    NotInScheme {
+        /// Field.
+        field: String,
+        /// As it was written.
+        band: String,
+        /// The scheme that the record names.
+        scheme: String,
+        /// Its bands.
+        bands: Vec<String>,
+    },
+    /// Figures by band in a record that names no scheme.
+    #[error("{field}: the record names no age bands, so {band} means nothing: it takes {named}=SCHEME when it is made; {}", schemes_in_words(.schemes))]
+    NoScheme {
+        /// Field.
+        field: String,
+        /// As it was written.
+        band: String,
+        /// The field that names the scheme.
+        named: String,
+        /// Schemes that have the band.
+        schemes: Vec<String>,
+    },
+    /// A part that is larger than the whole.
+    #[error(
+        "{field} is {part}, more than the {whole} of {of}; give both in one command if both change"
+    )]
+    PartTooLarge {
+        /// Field, with its path.
+        field: String,
+        /// Its figure.
+        part: i64,
+        /// The field that it is a part of, with its path.
+        of: String,
+        /// That one's figure.
+        whole: i64,
+    },
+    /// An end before its beginning.
+    #[error(
+        "{field} {end} lies before {start_field} {start}; give both in one command if both change"
+    )]
+    EndBeforeStart {
+        /// Field.
+        field: String,
+        /// Its date or time.
+        end: String,
+        /// The field that says the beginning.
+        start_field: String,
+        /// That one's date or time.
+        start: String,
+    },
     /// No number, or one with more to it.
     #[error("{field}: {given:?} is not understood as a number: {advice}")]
     NotANumber {
@@ -115,6 +176,13 @@ pub enum InputError {
     },
 }
 
+fn schemes_in_words(schemes: &[String]) -> String {
+    match schemes {
+        [] => "no scheme has that band".to_owned(),
+        schemes => format!("schemes with that band: {}", schemes.join(", ")),
+    }
+}
+
 fn suggestion(nearest: &[String]) -> String {
     match nearest {
         [] => String::new(),
@@ -136,6 +204,15 @@ pub fn known<'a>(kind: &'a Kind, path: &str) -> Result<&'a Field, InputError> {
             nearest: kind.nearest(name),
         });
     };
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    if parts.len() == field.keys.len() {
+        for (part, list) in parts.iter().zip(&field.keys) {
+            let list = schema::code_list(list);
+            if let Some(list) = list.filter(|list| list.code(part).is_none()) {
+                return Err(unknown_code(name, list, part));
+            }
+        }
+    }
     if kind.field(path).is_none() || (path == name && !field.keys.is_empty()) {
         let first = |list: &String| {
             let codes = schema::code_list(list).and_then(|list| list.codes.first());
@@ -249,7 +326,8 @@ pub fn value(field: &str, field_type: &FieldType, given: &str) -> Result<Value, 
             Value::from("unknown")
         }
         FieldType::Integer { unit, max } => number::whole(field, *unit, *max, given)?,
-        FieldType::Date => date(field, given)?,
+        FieldType::Date => clock::date(field, given)?,
+        FieldType::Time => clock::time(field, given)?,
         FieldType::Reference => reference(field, given)?,
         FieldType::Position => position_value(position(given)?),
         FieldType::Perimeter | FieldType::Entry(_) if given.starts_with('{') => {
@@ -398,7 +476,8 @@ pub fn check_value(field: &str, field_type: &FieldType, value: &Value) -> Result
                 max: *max,
             })
         }
-        (FieldType::Date, Value::Text(text)) => date(field, text).map(drop),
+        (FieldType::Date, Value::Text(text)) => clock::date(field, text).map(drop),
+        (FieldType::Time, Value::Text(text)) => clock::time(field, text).map(drop),
         (FieldType::Reference, Value::Bytes(id)) if id.len() == 16 => Ok(()),
         (FieldType::Position, Value::List(parts)) => match parts.as_slice() {
             [Value::Int(lat), Value::Int(lon)] if Position::new(*lat, *lon).is_some() => Ok(()),
@@ -448,41 +527,6 @@ pub fn position_value(at: Position) -> Value {
 fn json_position(json: &Json) -> Option<Position> {
     let (lat, lon) = (json.get("lat")?.as_f64()?, json.get("lon")?.as_f64()?);
     Position::from_degrees(lat, lon)
-}
-
-/// Day, month or year; the calendar decides.
-fn date(field: &str, given: &str) -> Result<Value, InputError> {
-    let given = given.trim();
-    let digits = number::western_digits(given);
-    let parts: Vec<&str> = digits.split('-').collect();
-    let shaped = match parts.as_slice() {
-        [year] => year.len() == 4,
-        [year, month] => year.len() == 4 && month.len() == 2,
-        [year, month, day] => year.len() == 4 && month.len() == 2 && day.len() == 2,
-        _ => false,
-    } && parts
-        .iter()
-        .all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
-    if !shaped {
-        return Err(InputError::NotADate {
-            field: field.to_owned(),
-            given: given.chars().take(40).collect(),
-        });
-    }
-    let number = |at: usize| parts.get(at).and_then(|part| part.parse::<i16>().ok());
-    let (year, month, day) = (
-        number(0).unwrap_or(0),
-        number(1).unwrap_or(1),
-        number(2).unwrap_or(1),
-    );
-    let narrow = |number: i16| i8::try_from(number).unwrap_or(0);
-    if year < 1900 || jiff::civil::Date::new(year, narrow(month), narrow(day)).is_err() {
-        return Err(InputError::NoSuchDay {
-            field: field.to_owned(),
-            given: digits,
-        });
-    }
-    Ok(Value::Text(digits))
 }
 
 fn reference(field: &str, given: &str) -> Result<Value, InputError> {

@@ -1,6 +1,5 @@
 //! Records as scripts see them: `cairn.record/1`.
 
-use crate::geometry::Position;
 use crate::perimeter::shape_to_geojson;
 use crate::read::{FieldReading, Record, Shown};
 use crate::schema::{FieldType, Kind, Unit};
@@ -133,10 +132,9 @@ impl Shown {
 #[must_use]
 pub fn present(value: &Value, field_type: Option<&FieldType>) -> Json {
     match (field_type, value) {
-        (Some(FieldType::Position), Value::List(parts)) => match parts.as_slice() {
-            [Value::Int(lat), Value::Int(lon)] => Position::new(*lat, *lon)
-                .map_or(Json::Null, |at| json!({ "lat": at.lat(), "lon": at.lon() })),
-            _ => value.to_json(),
+        (Some(FieldType::Position), Value::List(_)) => match value.as_position() {
+            Some(at) => json!({ "lat": at.lat(), "lon": at.lon() }),
+            None => value.to_json(),
         },
         (Some(FieldType::Entry(_)), Value::List(entries)) => entries
             .iter()

@@ -11,6 +11,7 @@
 //! a disk or a random number.
 
 mod cbor;
+mod check;
 pub mod decide;
 pub mod geometry;
 pub mod history;

@@ -62,6 +62,8 @@ pub enum FieldType {
     },
     /// Day, month or year.
     Date,
+    /// Time of day by the clock of the place, `14:30`.
+    Time,
     /// Another record.
     Reference,
     /// A place.
@@ -124,6 +126,16 @@ pub struct Field {
     /// Code lists whose codes follow the name, as `name/code/code` (maps).
     #[serde(default)]
     pub keys: Vec<String>,
+    /// Field, written once, whose code says which codes of the last of these lists a record uses
+    /// ([`Code::holds`]).
+    #[serde(default)]
+    pub keys_by: Option<String>,
+    /// Field of the same keys of which this one counts a part.
+    #[serde(default)]
+    pub part_of: Option<String>,
+    /// Date or time before which this one cannot lie.
+    #[serde(default)]
+    pub not_before: Option<String>,
     /// What people call it.
     pub label: Words,
     /// What the question means.
@@ -150,6 +162,12 @@ pub struct Code {
     /// How dangerous it reads, where that matters: more is more dangerous.
     #[serde(default)]
     pub danger: u8,
+    /// Codes of another list that it stands for (schemes: which bands there are).
+    #[serde(default)]
+    pub holds: Vec<String>,
+    /// The broader code that it counts under (age bands: of the list `age_group`).
+    #[serde(default)]
+    pub group: Option<String>,
     /// What people call it.
     pub label: Words,
 }
@@ -308,6 +326,18 @@ impl Kind {
         (fits || parts.is_empty()).then_some(field)
     }
 
+    /// The codes that may end a path of this map in a record whose scheme ([`Field::keys_by`]) is
+    /// this one; `None` where the map has no scheme, and no code but `unknown` without one.
+    #[must_use]
+    pub fn keys_of_scheme(&self, field: &Field, scheme: Option<&str>) -> Option<Vec<&'static str>> {
+        let named = self.field(field.keys_by.as_ref()?)?;
+        let code = named.codes()?.code(scheme.unwrap_or_default());
+        Some(match code {
+            Some(code) => code.holds.iter().map(String::as_str).collect(),
+            None => vec!["unknown"],
+        })
+    }
+
     /// Names nearest to one that does not exist, best first, at most three.
     #[must_use]
     pub fn nearest(&self, name: &str) -> Vec<String> {
@@ -394,6 +424,26 @@ mod tests {
                 for list in lists(&field.field_type).into_iter().chain(&field.keys) {
                     assert!(code_list(list).is_some(), "{name}: no list {list}");
                 }
+                if let Some(other) = &field.keys_by {
+                    let named = kind.field(other).unwrap();
+                    assert_eq!(named.class, Class::Once, "{name}");
+                    let bands = code_list(field.keys.last().unwrap()).unwrap();
+                    for scheme in &named.codes().unwrap().codes {
+                        assert!(scheme.holds.iter().any(|band| band == "unknown"), "{name}");
+                        for band in &scheme.holds {
+                            let band = bands.code(band).unwrap();
+                            let group = band.group.as_deref().unwrap();
+                            let groups = code_list("age_group").unwrap();
+                            assert!(groups.code(group).is_some(), "no boundary at 18");
+                        }
+                    }
+                }
+                if let Some(other) = &field.part_of {
+                    assert_eq!(kind.field(other).unwrap().keys, field.keys, "{name}");
+                }
+                if let Some(other) = &field.not_before {
+                    assert_eq!(kind.field(other).unwrap().field_type, field.field_type);
+                }
                 if let Some(other) = &field.stands_as {
                     assert_eq!(kind.field(other).unwrap().class, Class::Haz, "{name}");
                 }
@@ -426,7 +476,12 @@ mod tests {
         };
         assert_eq!(code.label.get("fr"), "Zone soupçonnée dangereuse");
         assert_eq!(code.label.get("xx"), "Suspected hazardous area");
-        assert_eq!(explain("unknown").len(), 8, "in every list that has it");
+        let lists = LISTS.values().filter(|list| list.code("unknown").is_some());
+        assert_eq!(
+            explain("unknown").len(),
+            lists.count(),
+            "in every list that has it"
+        );
         let found = explain("status");
         assert!(matches!(
             found.as_slice(),
@@ -434,5 +489,8 @@ mod tests {
         ));
         assert!(explain("nonsense").is_empty());
         assert_eq!(lane("hazardous_area"), Lane::Urgent);
+        assert_eq!(lane("accident"), Lane::Urgent);
+        assert_eq!(lane("eore_session"), Lane::Records);
+        assert_eq!(lane("survey_visit"), Lane::Records);
     }
 }

@@ -40,7 +40,7 @@ pub struct Summary {
     pub hazard_class: Option<String>,
     /// Where to put it on a map: the given place, or the middle of its box.
     pub centre: Option<Position>,
-    /// The box round it.
+    /// The box round it, or round all places that people gave for it.
     pub bounds: Option<Bounds>,
     /// Area of its reading, m²; nothing where it has no place.
     pub area_m2: Option<u64>,
@@ -56,11 +56,24 @@ pub struct Summary {
     pub extent_not_surveyed: bool,
 }
 
+/// Every place that people gave for a record without an extent, each once.
+fn places(record: &Record) -> Vec<Position> {
+    let values = record.fields.get("position").map(|field| &field.values);
+    let given = values.into_iter().flatten().map(|shown| &shown.value);
+    let mut places: Vec<Position> = given.filter_map(Value::as_position).collect();
+    places.sort_unstable_by_key(|at| (at.lat_e7, at.lon_e7));
+    places.dedup();
+    places
+}
+
 /// The row of a record.
 #[must_use]
 pub fn summary(record: &Record) -> Summary {
     let text = |field: &str| record.reads(field).as_text().map(str::to_owned);
-    let bounds = record.bounds();
+    let places = places(record);
+    let bounds = record
+        .bounds()
+        .or_else(|| Bounds::of(places.iter().copied()));
     let given = match record
         .reads("perimeter")
         .as_perimeter()

@@ -1,5 +1,6 @@
 //! Values of fields.
 
+use crate::geometry::Position;
 use crate::perimeter::Perimeter;
 use serde_json::{Map as JsonMap, Value as Json, json};
 use std::collections::BTreeMap;
@@ -50,6 +51,18 @@ impl Value {
     pub fn as_perimeter(&self) -> Option<&Perimeter> {
         match self {
             Self::Perimeter(perimeter) => Some(perimeter),
+            _ => None,
+        }
+    }
+
+    /// The place, if it is one: latitude and longitude.
+    #[must_use]
+    pub fn as_position(&self) -> Option<Position> {
+        match self {
+            Self::List(parts) => match parts.as_slice() {
+                [Self::Int(lat), Self::Int(lon)] => Position::new(*lat, *lon),
+                _ => None,
+            },
             _ => None,
         }
     }

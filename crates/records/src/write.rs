@@ -10,6 +10,7 @@
 //!   proposal.
 //! - Nothing that grows is ever overwritten or deleted.
 
+use crate::check::holds_together;
 use crate::geometry::Position;
 use crate::input::{InputError, check_value};
 use crate::layout::{Assertion, objects, put_assertion, to_scalar};
@@ -161,6 +162,7 @@ pub fn apply_root(
     envelope: &Envelope,
     edits: &[Edit],
 ) -> Result<(), WriteError> {
+    holds_together(kind, None, edits)?;
     transaction.put(ROOT, "kind", kind.name.as_str())?;
     transaction.put(ROOT, "schema_version", SCHEMA_VERSION)?;
     if let Some(scope) = envelope.scope {
@@ -192,6 +194,7 @@ pub fn apply_edit(
     seen: &Record,
     edits: &[Edit],
 ) -> Result<bool, WriteError> {
+    holds_together(kind, Some(seen), edits)?;
     let before = transaction.pending_ops();
     for edit in edits {
         write(transaction, kind, Some(seen), edits, edit)?;

@@ -525,6 +525,7 @@ fn takes(field_type: &FieldType) -> &'static str {
         FieldType::Text => "text",
         FieldType::Integer { .. } => "number",
         FieldType::Date => "date",
+        FieldType::Time => "time",
         FieldType::Reference => "record",
         FieldType::Position => "position",
         FieldType::Perimeter => "perimeter",

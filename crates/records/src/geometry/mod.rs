@@ -41,7 +41,8 @@ impl Position {
     /// From units; `None` outside the globe.
     #[must_use]
     pub fn new(lat_e7: i64, lon_e7: i64) -> Option<Self> {
-        let within = lat_e7.abs() <= 900_000_000 && lon_e7.abs() <= 1_800_000_000;
+        let within = (-900_000_000..=900_000_000).contains(&lat_e7)
+            && (-1_800_000_000..=1_800_000_000).contains(&lon_e7);
         within.then_some(Self {
             lat_e7: lat_e7 as i32,
             lon_e7: lon_e7 as i32,

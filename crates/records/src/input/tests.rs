@@ -66,7 +66,7 @@ fn what_is_not_understood_is_refused_with_advice() {
     assert!(message("area_reported=12 dunum").contains("km2"));
     assert!(message("area_reported=-3").contains("at least 0"));
     assert!(message("expected_beneficiaries=12").contains("expected_beneficiaries/female/child"));
-    assert!(message("expected_beneficiaries/female/old=12").contains("female/child"));
+    assert!(message("expected_beneficiaries/female/old=12").contains("child, adult, unknown"));
     assert!(message("expected_beneficiaries/female/child=1,5").contains("whole"));
     assert!(message("date_of_information=2025-02-29").contains("no 2025-02-29"));
     assert!(message("date_of_information=24.11.2026").contains("YYYY-MM-DD"));

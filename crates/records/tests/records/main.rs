@@ -8,4 +8,5 @@ mod country;
 mod merging;
 mod programme;
 mod safety;
+mod sessions;
 mod texts;

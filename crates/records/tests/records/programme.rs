@@ -53,6 +53,15 @@ pub fn area() -> &'static schema::Kind {
     schema::kind("hazardous_area").unwrap()
 }
 
+fn kind_of(record: &Record) -> &'static schema::Kind {
+    record.definition().unwrap()
+}
+
+/// A session's or any other kind's edit.
+pub fn set_of(kind: &str, text: &str) -> Edit {
+    input::set(schema::kind(kind).unwrap(), text).unwrap()
+}
+
 pub fn set(text: &str) -> Edit {
     input::set(area(), text).unwrap()
 }
@@ -105,9 +114,13 @@ impl Programme {
     }
 
     pub fn create(&self, who: ChangeFacts, edits: &[Edit]) -> Automerge {
+        self.create_of(area(), who, edits)
+    }
+
+    pub fn create_of(&self, kind: &schema::Kind, who: ChangeFacts, edits: &[Edit]) -> Automerge {
         let mut document = Automerge::new().with_actor(self.actor());
         let mut transaction = document.transaction();
-        apply_root(&mut transaction, area(), &Envelope::default(), edits).unwrap();
+        apply_root(&mut transaction, kind, &Envelope::default(), edits).unwrap();
         let (hash, _) = transaction.commit();
         self.know(hash, who);
         document
@@ -119,7 +132,7 @@ impl Programme {
         let mut edited = document.clone().with_actor(self.actor());
         let mut transaction = edited.transaction();
         assert!(
-            apply_edit(&mut transaction, area(), &seen, edits).unwrap(),
+            apply_edit(&mut transaction, kind_of(&seen), &seen, edits).unwrap(),
             "nothing written"
         );
         let (hash, _) = transaction.commit();
@@ -127,11 +140,22 @@ impl Programme {
         edited
     }
 
+    /// Why a record of a kind is not made of these answers.
+    pub fn not_made(kind: &str, answers: &[&str]) -> String {
+        let edits: Vec<Edit> = answers.iter().map(|text| set_of(kind, text)).collect();
+        let mut document = Automerge::new();
+        let mut transaction = document.transaction();
+        let kind = schema::kind(kind).unwrap();
+        apply_root(&mut transaction, kind, &Envelope::default(), &edits)
+            .unwrap_err()
+            .to_string()
+    }
+
     pub fn refused(&self, document: &Automerge, edit: Edit) -> String {
         let seen = self.read(document);
         let mut edited = document.clone().with_actor(self.actor());
         let mut transaction = edited.transaction();
-        apply_edit(&mut transaction, area(), &seen, &[edit])
+        apply_edit(&mut transaction, kind_of(&seen), &seen, &[edit])
             .unwrap_err()
             .to_string()
     }
@@ -140,7 +164,7 @@ impl Programme {
         let seen = self.read(document);
         let mut edited = document.clone().with_actor(self.actor());
         let mut transaction = edited.transaction();
-        !apply_edit(&mut transaction, area(), &seen, &[edit]).unwrap()
+        !apply_edit(&mut transaction, kind_of(&seen), &seen, &[edit]).unwrap()
     }
 
     pub fn decide(
