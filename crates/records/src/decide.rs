@@ -5,6 +5,7 @@
 
 use crate::read::{FieldReading, Record, Shown};
 use crate::schema::Class;
+use crate::suggestion;
 use crate::value::Value;
 use crate::write::{Decision, Edit, Taken};
 use cairn_wire::ids::ChangeHash;
@@ -41,6 +42,12 @@ pub enum DecideError {
         /// Letters.
         choices: Vec<String>,
     },
+    /// The value of a suggestion is not understood any more.
+    #[error("what was suggested does not fit: {0}")]
+    Unfit(String),
+    /// A suggestion is settled by taking it or turning it down.
+    #[error("a suggestion is taken or turned down: name its letter")]
+    NameSuggestion,
     /// A decision needs a reason.
     #[error("a decision needs a reason: --reason TEXT")]
     NoReason,
@@ -72,6 +79,26 @@ pub fn open_field(record: &Record) -> Result<&str, DecideError> {
         several => Err(DecideError::WhichField {
             fields: several.iter().map(|name| (*name).clone()).collect(),
         }),
+    }
+}
+
+/// The edits that settle a field of a record as it was shown; a suggestion that is chosen is taken.
+///
+/// # Errors
+///
+/// Where the choice does not exist or gives no reason.
+pub fn settlement(
+    record: &Record,
+    field: &str,
+    choice: &Choice,
+    reason: &str,
+) -> Result<Vec<Edit>, DecideError> {
+    if field != suggestion::FIELD {
+        return Ok(vec![decision(record, field, choice, reason)?]);
+    }
+    match choice {
+        Choice::Letter(_) | Choice::Change(_) => suggestion::take(record, choice, reason),
+        Choice::Reading | Choice::Value(_) => Err(DecideError::NameSuggestion),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Records as scripts see them: `cairn.record/1`.
 
+use crate::count;
 use crate::perimeter::shape_to_geojson;
 use crate::read::{FieldReading, Record, Shown};
 use crate::schema::{FieldType, Kind, Unit};
+use crate::suggestion::{Suggestion, suggestions};
 use crate::value::{Value, hex};
 use serde_json::{Map, Value as Json, json};
 
@@ -15,6 +17,14 @@ impl Record {
             .iter()
             .map(|(name, field)| (name.clone(), field.to_json(self.field_type(name))))
             .collect();
+        let totals = count::derived(self);
+        let mut derived: Map<String, Json> = totals
+            .iter()
+            .map(|(field, totals)| (field.clone(), totals.to_json()))
+            .collect();
+        if !derived.is_empty() {
+            derived.insert("method".into(), json!(count::DERIVED_METHOD));
+        }
         json!({
             "schema": "cairn.record/1",
             "id": id,
@@ -26,6 +36,8 @@ impl Record {
             "proposals": self.proposals(),
             "flags": self.flags.iter().map(|flag| flag.name()).collect::<Vec<_>>(),
             "approval": self.approval.name(),
+            "suggestions": suggestions(self).iter().map(Suggestion::to_json).collect::<Vec<_>>(),
+            "derived": derived,
             "fields": fields,
         })
     }

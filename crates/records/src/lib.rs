@@ -12,7 +12,10 @@
 
 mod cbor;
 mod check;
+pub mod count;
 pub mod decide;
+pub mod doubt;
+pub mod duplicate;
 pub mod geometry;
 pub mod history;
 pub mod input;
@@ -22,17 +25,21 @@ pub mod lineage;
 pub mod perimeter;
 pub mod read;
 pub mod schema;
+pub mod suggestion;
 pub mod summary;
 pub mod value;
 pub mod write;
 
-pub use decide::{Choice, DecideError, decision};
+pub use decide::{Choice, DecideError, decision, settlement};
+pub use doubt::{Doubt, doubts};
+pub use duplicate::{Duplicates, Likeness, duplicates};
 pub use history::{HistoryEntry, heads_at, history};
 pub use lineage::Lineage;
 pub use perimeter::{Extent, Perimeter};
 pub use read::{
     ChangeFacts, Facts, FieldReading, Flag, ReadError, Record, Shown, read, read_at, read_beside,
 };
+pub use suggestion::{Suggestion, suggest, suggestions};
 pub use summary::{Summary, import_key, summary};
 pub use value::Value;
 pub use write::{Decision, Edit, Envelope, Taken, WriteError, apply_edit, apply_root};

@@ -415,12 +415,17 @@ impl<'a, F: Facts> Reader<'a, F> {
                 Class::Text => self.text(&field.name),
                 // Once the evidence is read.
                 Class::Haz => None,
-                Class::Set | Class::Log => self.collection(
-                    &field.name,
-                    field.class,
-                    field.safety,
-                    Some(&field.field_type),
-                ),
+                Class::Set | Class::Log => {
+                    let field_type = Some(&field.field_type);
+                    let read = self.collection(&field.name, field.class, field.safety, field_type);
+                    read.map(|reading| {
+                        if field.waits {
+                            waiting(reading)
+                        } else {
+                            reading
+                        }
+                    })
+                }
             };
             if let Some(reading) = reading {
                 record.fields.insert(field.name.clone(), reading);
@@ -592,6 +597,14 @@ impl<'a, F: Facts> Reader<'a, F> {
         }
         values
     }
+}
+
+/// Entries that wait for a decision are proposals, all of them.
+fn waiting(mut reading: FieldReading) -> FieldReading {
+    for shown in &mut reading.values {
+        shown.proposal = true;
+    }
+    reading
 }
 
 /// A to Z, then AA, AB …

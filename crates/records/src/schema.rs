@@ -120,6 +120,9 @@ pub struct Field {
     /// Taking something out of it is a decision (sets and logs).
     #[serde(default)]
     pub safety: bool,
+    /// Its entries wait for a decision.
+    #[serde(default)]
+    pub waits: bool,
     /// Safety field that every entry of this one asserts at its most dangerous value.
     #[serde(default)]
     pub stands_as: Option<String>,

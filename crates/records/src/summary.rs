@@ -10,9 +10,10 @@ use crate::schema::{self, Class, Kind};
 use crate::value::Value;
 use crate::write::Edit;
 use automerge::{Automerge, ROOT, ReadDoc};
-use cairn_wire::ids::ScopeId;
+use cairn_wire::ids::{DocumentId, ScopeId};
+use cairn_wire::limits;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Context of an import key's hash.
 pub const IMPORT_KEY_CONTEXT: &str = "cairn 2026 import key v1";
@@ -52,8 +53,28 @@ pub struct Summary {
     pub void: bool,
     /// Reading of `date_of_information`.
     pub date_of_information: Option<String>,
+    /// The day it speaks of: of an accident, a session, the first of a visit.
+    pub date: Option<String>,
+    /// Records of the same thing, as people linked them; the first [`limits::LINKS_LISTED_MAX`].
+    pub duplicates_of: Vec<DocumentId>,
     /// Whether part of its extent is only a circle round a place.
     pub extent_not_surveyed: bool,
+}
+
+/// Fields that say of which day a record speaks.
+const DATES: [&str; 3] = ["date", "session_date", "start_date"];
+
+/// The records that a set of references names, sorted.
+#[must_use]
+pub fn linked(record: &Record, field: &str) -> BTreeSet<DocumentId> {
+    let Value::List(links) = record.reads(field) else {
+        return BTreeSet::new();
+    };
+    let id = |value: &Value| match value {
+        Value::Bytes(bytes) => DocumentId::from_slice(bytes),
+        _ => None,
+    };
+    links.iter().filter_map(id).collect()
 }
 
 /// Every place that people gave for a record without an extent, each once.
@@ -101,6 +122,11 @@ pub fn summary(record: &Record) -> Summary {
         proposals: record.proposals(),
         void: record.is_void(),
         date_of_information: text("date_of_information"),
+        date: DATES.iter().find_map(|field| text(field)),
+        duplicates_of: linked(record, "duplicates_of")
+            .into_iter()
+            .take(limits::LINKS_LISTED_MAX)
+            .collect(),
         extent_not_surveyed: record.flags.contains(&Flag::ExtentNotSurveyed),
     }
 }

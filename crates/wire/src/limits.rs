@@ -69,8 +69,6 @@ pub const RECEIPTS_MAX: usize = 256;
 pub const RECEIPTS_FRAME_BYTES_MAX: usize = 48 * 1024;
 /// A device's name as it asks to be enrolled, in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 128;
-/// The longest time between durable writes of a session's entries.
-pub const GROUP_COMMIT_MS_MAX: u64 = 50;
 /// Vertices of one perimeter, all its rings together.
 pub const PERIMETER_VERTICES_MAX: usize = 4_000;
 /// Rings of one perimeter, holes included.
@@ -89,6 +87,10 @@ pub const REASON_BYTES_MAX: usize = 4 * 1024;
 pub const CONSIDERED_MAX: usize = 512;
 /// Ticks that one change may take back in one field.
 pub const WITHDRAWN_MAX: usize = 512;
+/// Links to other records that a line of a list keeps.
+pub const LINKS_LISTED_MAX: usize = 16;
+/// Probable duplicates that are named for one record.
+pub const DUPLICATES_LISTED_MAX: usize = 16;
 /// One assertion, encoded.
 pub const ASSERTION_BYTES_MAX: usize = 44 * 1024;
 
@@ -136,5 +138,7 @@ pub const EXCHANGE_PROPERTIES_MAX: usize = 512;
 pub const EXCHANGE_PROPERTIES_BYTES_MAX: usize = 48 * 1024;
 /// Id of an imported feature, in bytes of UTF-8.
 pub const EXCHANGE_NAME_BYTES_MAX: usize = 1024;
+/// Columns of an imported table.
+pub const EXCHANGE_COLUMNS_MAX: usize = 4096;
 /// Rows and warnings that an import's report lists one by one; the rest is counted.
 pub const EXCHANGE_REPORT_ROWS_MAX: usize = 100_000;

@@ -4,9 +4,11 @@
 
 mod authored;
 mod convergence;
+mod counting;
 mod country;
 mod merging;
 mod programme;
 mod safety;
 mod sessions;
+mod suggesting;
 mod texts;

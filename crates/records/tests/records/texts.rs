@@ -152,3 +152,42 @@ fn an_insertion_into_what_another_deletes_is_a_conflict() {
     assert!(record.fields["description"].conflict);
     assert_eq!(record.fields["description"].values.len(), 2);
 }
+
+/// In a session's feedback and the narrative of an accident, as people use them first.
+#[test]
+fn narratives_of_every_kind_keep_both_sentences_or_show_both_versions() {
+    for (kind, field) in [
+        ("survey_visit", "narrative"),
+        ("eore_session", "feedback"),
+        ("accident", "narrative"),
+    ] {
+        let programme = Programme::default();
+        let schema_kind = cairn_records::schema::kind(kind).unwrap();
+        let base = "A visit.";
+        let root = programme.create_of(schema_kind, team("T1"), &[text(field, base)]);
+        let tamil = format!("{base} பாலத்திற்குப் பின் கண்ணிவெடிகள்.");
+        let sinhala = format!("පාලමෙන් පසු බිම්බෝම්බ ඇත. {base}");
+        let arabic = format!("{base} الطريق ملغوم بعد الجسر.");
+        let written: Vec<_> = [&tamil, &sinhala, &arabic]
+            .iter()
+            .map(|whole| programme.edit(&root, team("T2"), &[text(field, whole)]))
+            .collect();
+        let all = merged(&written.iter().collect::<Vec<_>>());
+        let record = programme.read(&all);
+        for sentence in [&tamil, &sinhala, &arabic] {
+            let sentence = sentence.replace(base, "");
+            assert!(reads(&record, field).contains(sentence.trim()), "{kind}");
+        }
+        assert!(!record.fields[field].conflict, "{kind}: insertions merge");
+        let a = programme.edit(&all, team("T2"), &[text(field, "الطريق آمن.")]);
+        let b = programme.edit(&all, team("T3"), &[text(field, "பாதை ஆபத்தானது.")]);
+        let record = programme.read(&merged(&[&a, &b]));
+        let versions: Vec<_> = record.fields[field]
+            .values
+            .iter()
+            .map(|one| one.value.as_text().unwrap())
+            .collect();
+        assert!(record.fields[field].conflict);
+        assert!(versions.contains(&"الطريق آمن.") && versions.contains(&"பாதை ஆபத்தானது."));
+    }
+}
