@@ -53,6 +53,8 @@ pub struct Session {
     record_changed: bool,
     peer: Option<PeerOpen>,
     lanes: BTreeMap<ScopeLane, LaneSync>,
+    /// Lanes whose states moved between the two Opens, to be told after the peer's.
+    untold: BTreeSet<ScopeLane>,
     /// States of scopes that are not shared by the membership known here (yet).
     states_unused: BTreeMap<ScopeLane, frame::LaneState>,
     /// The peer's full states are awaited: it named a pair hash that is unknown here.
@@ -101,6 +103,7 @@ impl Session {
             record_changed: false,
             peer: None,
             lanes: BTreeMap::new(),
+            untold: BTreeSet::new(),
             states_unused: BTreeMap::new(),
             states_awaited: false,
             pair_sent: None,
@@ -197,7 +200,7 @@ impl Session {
             Input::Bytes { channel, bytes } => self.take_bytes(now, channel, &bytes, holdings),
             Input::Appended { new } => {
                 self.counters.entries_new += new;
-                self.settle_outstanding(now);
+                self.settle_outstanding(now, holdings)?;
                 Ok(())
             }
             Input::AuthorityAppended { valid } => {
@@ -342,7 +345,7 @@ impl Session {
                 self.take_lane_frames(now, lane, holdings)?;
             }
         }
-        self.hand_over();
+        self.hand_over(holdings)?;
         self.acknowledge();
         if self.peer.is_some() {
             self.send_authority(holdings)?;

@@ -43,6 +43,8 @@ pub(super) struct Comparison {
     differing: Option<BTreeSet<u8>>,
     listed_whole: bool,
     theirs: Theirs,
+    /// What the peer listed of branches that were strange here, until it is held.
+    strange: Vec<(LogId, Named)>,
     /// Tags for which ids further down were sent.
     probed: BTreeSet<Tag>,
     /// Of these, those that the peer has not answered.
@@ -113,6 +115,24 @@ impl Comparison {
         matches!(self.theirs, Theirs::Known(_)) && self.unanswered.is_empty()
     }
 
+    /// Was something strange here that is not known to be held by now?
+    pub fn has_strange(&self) -> bool {
+        !self.strange.is_empty()
+    }
+
+    /// May the peer's word count that it has sent all? It may have said so before it saw my probe:
+    /// where its own leaf is the lower one, it does not know that the branches part. So what was
+    /// strange must be held, with all before it.
+    pub fn is_answered(&mut self, holdings: &dyn Holdings) -> Result<bool, HoldingsError> {
+        while let Some((log, named)) = self.strange.last() {
+            if !is_held(log, named, holdings)? {
+                return Ok(false);
+            }
+            self.strange.pop();
+        }
+        Ok(self.is_complete())
+    }
+
     fn lines<'a>(&'a self, buckets: &'a BTreeSet<u8>) -> impl Iterator<Item = LeafLine> + 'a {
         self.mine
             .iter()
@@ -162,6 +182,7 @@ impl Session {
             differing: None,
             listed_whole: count <= limits::LEAVES_LISTED_MAX,
             theirs: Theirs::Awaited,
+            strange: Vec::new(),
             probed: BTreeSet::new(),
             unanswered: BTreeSet::new(),
             heard: BTreeSet::new(),
@@ -340,12 +361,18 @@ impl Session {
         let detached = std::mem::take(&mut comparison.detached);
         let none = Vec::new();
         let mut plans = Vec::new();
+        let mut strange = Vec::new();
         for (tag, leaves) in &mine {
             let shown = theirs.get(tag).unwrap_or(&none);
-            plans.push((*tag, Judgement::of(leaves, shown, &forked, holdings)?));
+            let judgement = Judgement::of(leaves, shown, &forked, holdings)?;
+            if let (Judgement::Probe(_), Some(leaf)) = (&judgement, leaves.first()) {
+                strange.extend(shown.iter().map(|named| (leaf.log, *named)));
+            }
+            plans.push((*tag, judgement));
         }
         if let Some(comparison) = self.comparison(of) {
             comparison.theirs = Theirs::Known(theirs);
+            comparison.strange = strange;
         }
         if !detached.is_empty() {
             self.plan(of, Stretch::single(detached));

@@ -72,6 +72,9 @@ pub(super) struct LaneSync {
     pub pending: usize,
     /// Position in the peer's journal up to which it has sent what it has to send.
     pub reached: u64,
+    /// Place up to which the peer has told of its journal in this session without a gap: from the
+    /// start, or from the cursor that was declared.
+    pub followed: JournalMark,
     /// The furthest end of the peer's journal that was named.
     pub peer_end: JournalMark,
 
@@ -108,8 +111,9 @@ impl LaneSync {
             broken: false,
             acknowledge: false,
             pending: 0,
-            // Of one that only hands in, nothing is taken on trust: its marks say how far it has come.
-            reached: if serve { cursor.position } else { 0 },
+            reached: cursor.position,
+            // Nothing is taken on trust: the peer's marks say how far it has come.
+            followed: JournalMark::default(),
             peer_end: JournalMark::default(),
             peer_check: None,
             check_sent: None,
@@ -135,11 +139,31 @@ impl LaneSync {
         self.marked = mark.position;
     }
 
+    /// Drops what comparing and checking have begun.
+    pub fn abandon(&mut self) {
+        self.plan.clear();
+        self.comparison = None;
+        self.compared = None;
+        self.check_owed = false;
+    }
+
     /// The peer named an end of its journal.
     pub fn hear_end(&mut self, end: JournalMark) {
         if end.position > self.peer_end.position {
             self.peer_end = end;
         }
+    }
+
+    /// Does what the peer tells from this place on leave out nothing before it? A flight goes where the
+    /// dialler guessed; what lies below it comes later.
+    pub fn leaves_no_gap(&self, from: JournalMark) -> bool {
+        let places = [self.provisional, self.declared.cursor, self.followed];
+        from == JournalMark::default() || places.contains(&from)
+    }
+
+    /// Has the peer told of its journal from the cursor, or the start, to the end that it named?
+    pub fn is_told_whole(&self) -> bool {
+        self.followed.position >= self.peer_end.position
     }
 
     /// An entry went one way or the other: what was reckoned before is stale.

@@ -136,22 +136,24 @@ impl Session {
                 && pair.my_epoch == self.epoch
                 && pair.peer_epoch == open.epoch
         });
+        let untold = std::mem::take(&mut self.untold);
         match self.config.role {
             Role::Acceptor => {
                 self.states_awaited = open.pair.is_some() && known.is_none();
                 self.say_open(known.as_ref(), holdings)?;
             }
-            Role::Dialler if open.pair.is_some() => {
-                if open.pair != self.pair_sent || known.is_none() {
-                    return Err(PeerFault::OutOfTurn("a pair hash that was not named").into());
-                }
+            Role::Dialler
+                if open.pair.is_some() && (open.pair != self.pair_sent || known.is_none()) =>
+            {
+                return Err(PeerFault::OutOfTurn("a pair hash that was not named").into());
             }
-            Role::Dialler => {
-                if self.pair_sent.is_some() {
-                    let states = self.lanes.values().map(|lane| lane.declared).collect();
-                    self.say(&ControlFrame::States(states));
-                }
+            Role::Dialler if open.pair.is_none() && self.pair_sent.is_some() => {
+                self.say(&ControlFrame::States(self.declared(self.lanes.keys())));
             }
+            Role::Dialler if !untold.is_empty() => {
+                self.say(&ControlFrame::States(self.declared(untold.iter())));
+            }
+            Role::Dialler => {}
         }
         let mut states = known.map(|pair| implied_states(&pair)).unwrap_or_default();
         states.extend(open.states.iter().map(|state| (state.of, *state)));
@@ -225,14 +227,14 @@ impl Session {
                 }
                 continue;
             };
-            match &mut lane.peer {
-                Some(known) => known.hand_in_only |= state.hand_in_only,
-                None => {
-                    lane.hear_end(state.end);
-                    lane.peer = Some(state);
-                    self.decide(now, state.of, holdings)?;
-                }
+            match lane.peer {
+                None => lane.hear_end(state.end),
+                // The right is lost: from now on this side only hands in, from the cursor named here.
+                Some(known) if state.hand_in_only && !known.hand_in_only => lane.abandon(),
+                Some(_) => continue,
             }
+            lane.peer = Some(state);
+            self.decide(now, state.of, holdings)?;
         }
         Ok(())
     }
@@ -270,6 +272,10 @@ impl Session {
             return self.compare(now, of, false, holdings);
         }
         lane.promised = mine.end.position;
+        if peer.hand_in_only {
+            // Where the right was lost on the way, later ends were named since.
+            lane.promised = holdings.journal_end(of).position;
+        }
         let from = cursor.unwrap_or_default();
         match lane.flight {
             Some((start, after)) if start == from.position => lane.stream_from(after),
@@ -384,11 +390,20 @@ impl Session {
         let before = self.standing;
         let served: Vec<_> = self.served();
         let added = self.share(holdings);
-        if self.peer.is_none() {
-            return Ok(());
+        let lost: Vec<_> = served
+            .into_iter()
+            .filter(|of| self.lanes.get(of).is_none_or(|lane| !lane.serve))
+            .collect();
+        for of in &lost {
+            self.withdraw(*of);
         }
-        if self.standing == Standing::Revoked && before == Standing::Member {
+        let opened = self.peer.is_some() || self.config.role == Role::Dialler;
+        if opened && self.standing == Standing::Revoked && before == Standing::Member {
             self.ending.revoke();
+        }
+        if self.peer.is_none() {
+            self.untold.extend(lost.into_iter().chain(added));
+            return Ok(());
         }
         if self.standing == Standing::Unknown {
             if !self.authority.is_awaited(holdings.authority_head().height) {
@@ -396,25 +411,12 @@ impl Session {
             }
             return Ok(());
         }
-        let lost = served.into_iter().filter(|of| {
-            let lane = self.lanes.get(of);
-            lane.is_none_or(|lane| !lane.serve)
-        });
-        let mut states = Vec::new();
-        for of in lost.collect::<Vec<_>>() {
-            self.withdraw(of);
-            states.extend(self.lanes.get(&of).map(|lane| lane.declared));
-        }
         let news = if before == Standing::Unknown {
             self.lanes.keys().copied().collect()
         } else {
             added
         };
-        states.extend(
-            news.iter()
-                .filter_map(|of| self.lanes.get(of))
-                .map(|it| it.declared),
-        );
+        let states = self.declared(lost.iter().chain(&news));
         let settled = !self.authority.is_awaited(holdings.authority_head().height);
         if !states.is_empty() || (answers && settled) {
             self.say(&ControlFrame::States(states));
@@ -424,6 +426,12 @@ impl Session {
             .filter_map(|of| self.states_unused.remove(of))
             .collect();
         self.learn_states(now, unused.into_iter(), holdings)
+    }
+
+    fn declared<'a>(&self, of: impl Iterator<Item = &'a ScopeLane>) -> Vec<LaneState> {
+        of.filter_map(|of| self.lanes.get(of))
+            .map(|lane| lane.declared)
+            .collect()
     }
 
     fn served(&self) -> Vec<ScopeLane> {
@@ -436,11 +444,8 @@ impl Session {
         let Some(lane) = self.lanes.get_mut(&of) else {
             return;
         };
+        lane.abandon();
         lane.sending = super::lane::Sending::Nothing;
-        lane.plan.clear();
-        lane.comparison = None;
-        lane.compared = None;
-        lane.check_owed = false;
         lane.declared.hand_in_only = true;
         lane.declared.end = JournalMark::default();
         lane.declared.digest = Digest([0; 16]);

@@ -4,7 +4,7 @@ use super::Session;
 use super::lane::Context;
 use super::port::{Millis, Notice, Output, PeerFault, SessionError};
 use crate::admission::{self, Refusal};
-use crate::holdings::{Holdings, Origin, PeerLane};
+use crate::holdings::{Holdings, HoldingsError, Origin, PeerLane};
 use cairn_wire::Entry;
 use cairn_wire::frame::{ControlFrame, EntryForm, JournalMark, LaneFrame, ScopeLane};
 use cairn_wire::ids::Lane;
@@ -28,6 +28,12 @@ pub(super) enum Received {
     },
     /// All before it being durable, the cursor may move here.
     Cursor { of: ScopeLane, mark: JournalMark },
+    /// The same if by then what was strange to that round of comparing is held.
+    Compared {
+        of: ScopeLane,
+        mark: JournalMark,
+        round: u32,
+    },
 }
 
 impl Session {
@@ -63,7 +69,7 @@ impl Session {
     fn begin_run(&mut self, lane: Lane, scope: cairn_wire::ScopeId, from: JournalMark) {
         let of = ScopeLane { scope, lane };
         let known = self.lanes.get(&of);
-        let follows = known.is_some_and(|it| it.provisional == from && !it.broken);
+        let follows = known.is_some_and(|it| it.leaves_no_gap(from));
         #[cfg(feature = "planted-bugs")]
         let follows = follows || self.config.faults.cursor_ahead_of_data;
         self.streams_in[lane as usize].context = Some(Context::Journal {
@@ -180,33 +186,54 @@ impl Session {
     }
 
     fn take_mark(&mut self, lane: Lane, mark: JournalMark) -> Result<(), PeerFault> {
-        let Some(context) = self.streams_in[lane as usize].context else {
+        let Some(context) = &mut self.streams_in[lane as usize].context else {
             return Err(PeerFault::OutOfTurn("a mark of no scope"));
         };
-        let (scope, run) = match context {
-            Context::Compared { scope } => (scope, None),
-            Context::Journal {
-                scope,
-                position,
-                follows,
-            } => {
-                if position != mark.position {
-                    return Err(PeerFault::Place("a mark beside its entries"));
-                }
-                (scope, Some(follows))
-            }
+        let scope = match context {
+            Context::Compared { scope } | Context::Journal { scope, .. } => *scope,
         };
         let of = ScopeLane { scope, lane };
-        let Some(lane) = self.lanes.get_mut(&of) else {
+        let known = self.lanes.get_mut(&of);
+        let whole = match context {
+            // What a comparison that is complete on this side too was answered with reaches as far as
+            // a journal would.
+            Context::Compared { .. } => {
+                let comparison = known.as_ref().and_then(|it| it.comparison.as_ref());
+                comparison.is_some_and(|it| it.is_complete())
+            }
+            Context::Journal {
+                position, follows, ..
+            } => {
+                if *position != mark.position {
+                    return Err(PeerFault::Place("a mark beside its entries"));
+                }
+                *follows |= known.as_ref().is_some_and(|it| it.leaves_no_gap(mark));
+                *follows
+            }
+        };
+        let Some(lane) = known else {
             return Ok(());
         };
         lane.hear_end(mark);
         lane.reached = lane.reached.max(mark.position);
-        // What a comparison that is complete on this side too was answered with reaches as far as a
-        // journal would.
-        let compared = || lane.comparison.as_ref().is_some_and(|it| it.is_complete());
-        let follows = run.unwrap_or_else(compared);
-        if follows && !lane.broken && mark.position > lane.provisional.position {
+        if !whole {
+            return Ok(());
+        }
+        let compared = matches!(context, Context::Compared { .. });
+        if compared && lane.comparison.as_ref().is_some_and(|it| it.has_strange()) {
+            let round = lane.rounds;
+            return self.enqueue(Received::Compared { of, mark, round });
+        }
+        lane.followed = mark;
+        if lane.broken {
+            return Ok(());
+        }
+        // The whole of a shorter journal than the cursor is into: the peer is another copy of its device.
+        let replaces = !lane.serve && lane.is_told_whole() && mark != lane.provisional;
+        if replaces {
+            lane.cursor = JournalMark::default();
+        }
+        if replaces || mark.position > lane.provisional.position {
             lane.provisional = mark;
             return self.enqueue(Received::Cursor { of, mark });
         }
@@ -234,24 +261,23 @@ impl Session {
     }
 
     /// Hands what waits to the store, unless it is busy with what came before.
-    pub(super) fn hand_over(&mut self) {
+    pub(super) fn hand_over(&mut self, holdings: &dyn Holdings) -> Result<(), HoldingsError> {
         if self.outstanding.is_some() || self.queue.is_empty() {
-            return;
+            return Ok(());
         }
         let mut items: Vec<Received> = self.queue.drain(..).collect();
         let entries: Vec<Entry> = items
             .iter_mut()
             .filter_map(|item| match item {
                 Received::Entry { entry, .. } => entry.take().map(|it| *it),
-                Received::Cursor { .. } => None,
+                Received::Cursor { .. } | Received::Compared { .. } => None,
             })
             .collect();
         if entries.is_empty() {
-            self.settle(items);
-            return;
+            return self.settle(items, holdings);
         }
         let Some(peer) = &self.peer else {
-            return;
+            return Ok(());
         };
         let origin = Origin {
             peer: self.config.peer,
@@ -260,17 +286,22 @@ impl Session {
         #[cfg(feature = "planted-bugs")]
         if self.config.faults.acknowledge_before_durable {
             self.outputs.push_back(Output::Append { entries, origin });
-            self.settle(items);
+            self.settle(items, holdings)?;
             self.acknowledge();
             self.save_peer();
             self.outstanding = Some(Vec::new());
-            return;
+            return Ok(());
         }
         self.outputs.push_back(Output::Append { entries, origin });
         self.outstanding = Some(items);
+        Ok(())
     }
 
-    pub(super) fn settle_outstanding(&mut self, now: Millis) {
+    pub(super) fn settle_outstanding(
+        &mut self,
+        now: Millis,
+        holdings: &dyn Holdings,
+    ) -> Result<(), HoldingsError> {
         let items = self.outstanding.take().unwrap_or_default();
         for item in &items {
             if let Received::Entry { of, .. } = item
@@ -279,11 +310,15 @@ impl Session {
                 lane.touched = now;
             }
         }
-        self.settle(items);
+        self.settle(items, holdings)
     }
 
     /// These are durable: cursors move, bytes count as dealt with.
-    fn settle(&mut self, items: Vec<Received>) {
+    fn settle(
+        &mut self,
+        items: Vec<Received>,
+        holdings: &dyn Holdings,
+    ) -> Result<(), HoldingsError> {
         for item in items {
             match item {
                 Received::Entry { of, bytes, .. } => {
@@ -293,8 +328,19 @@ impl Session {
                     }
                 }
                 Received::Cursor { of, mark } => self.move_cursor(of, mark),
+                Received::Compared { of, mark, round } => {
+                    let lane = self.lanes.get_mut(&of).filter(|it| it.rounds == round);
+                    let answered = match lane.and_then(|it| it.comparison.as_mut()) {
+                        Some(comparison) => comparison.is_answered(holdings)?,
+                        None => false,
+                    };
+                    if answered {
+                        self.move_cursor(of, mark);
+                    }
+                }
             }
         }
+        Ok(())
     }
 
     fn move_cursor(&mut self, of: ScopeLane, mark: JournalMark) {
@@ -305,6 +351,9 @@ impl Session {
             return;
         }
         lane.cursor = mark;
+        if mark.position > lane.provisional.position {
+            lane.provisional = mark;
+        }
         lane.acknowledge = true;
         self.remember_cursor(of, mark);
     }
