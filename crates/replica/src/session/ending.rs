@@ -1,7 +1,7 @@
 //! Quiet, equal, done: checks, pair states, budgets and goodbyes.
 
 use super::Session;
-use super::lane::{Context, LaneSync, Reckoning, Sending};
+use super::lane::{LaneSync, Reckoning, Sending};
 use super::opening::{detached_hash, pair_hash};
 use super::port::{Millis, Output, SessionError};
 use crate::holdings::{Holdings, PairRecord};
@@ -113,16 +113,6 @@ impl Session {
             lane.marked = mine.position;
         }
         let cursor = lane.cursor;
-        // A run that stands there has no gap before it any more.
-        if let Some(Context::Journal {
-            scope,
-            position,
-            follows,
-        }) = &mut self.streams_in[of.lane as usize].context
-            && *scope == of.scope
-        {
-            *follows |= *position == theirs.position;
-        }
         self.remember_cursor(of, cursor);
         self.remember_acknowledged(of, mine);
     }
