@@ -1,23 +1,22 @@
 //! One log in two branches: the device's store was copied, and both copies write.
 
 use crate::world::*;
-use cairn_keys::Role as MemberRole;
 use cairn_replica::Holdings;
-use cairn_replica::session::Role;
 use cairn_sim::Node;
+use cairn_store::Store;
 
 /// Where a connection is lost says nothing about what became durable before it.
 #[test]
 fn a_cursor_is_never_ahead_of_a_branch_that_is_on_its_way() {
     let mut whole = false;
     for pieces_max in 0..120 {
-        let mut programme = programme();
-        programme.enrol(&cairn_sim::programme::device(5), MemberRole::Relay, &[]);
-        let (mut relay, mut second, mut device) = (
-            node(&programme, 1),
-            node(&programme, 5),
-            node(&programme, 2),
-        );
+        let mut cast = cast();
+        let mut second = second_relay(&mut cast);
+        let Cast {
+            mut relay,
+            mut device,
+            ..
+        } = cast;
         write_many(&mut device, records(NORTH), 3);
         let mut copy = Node::open(device.secret.clone(), device.store.disk().copy(), 78).unwrap();
         for at in 0..3 {
@@ -35,8 +34,7 @@ fn a_cursor_is_never_ahead_of_a_branch_that_is_on_its_way() {
             piece_bytes: 60,
             ..Meeting::default()
         };
-        let mut a = Side::new(&mut device, Role::Dialler, &relay, meeting);
-        let mut b = Side::new(&mut relay, Role::Acceptor, &device, meeting);
+        let (mut a, mut b) = connect(&mut device, &mut relay, meeting);
         run(&mut a, &mut device, &mut b, &mut relay, meeting);
         let record = device.store.peer(&relay.key()).unwrap();
         let cursor = record.lanes.get(&records(NORTH)).map(|it| it.cursor);
@@ -53,4 +51,79 @@ fn a_cursor_is_never_ahead_of_a_branch_that_is_on_its_way() {
         whole = a.equal && b.equal;
     }
     assert!(whole);
+}
+
+#[test]
+fn clones_that_both_write_converge_and_strand_nobody() {
+    let Cast {
+        mut relay,
+        mut device,
+        other: mut third,
+        ..
+    } = cast();
+    write_many(&mut device, records(NORTH), 9);
+    meet(&mut device, &mut relay);
+    let disk = device.store.disk().copy();
+    let mut clone = Node::open(device.secret.clone(), disk, 77).unwrap();
+    assert_eq!(clone.store.incarnation(), device.store.incarnation());
+    write_many(&mut device, records(NORTH), 4);
+    for at in 0..7 {
+        clone
+            .write(records(NORTH), format!("clone {at}").as_bytes())
+            .unwrap();
+    }
+    meet(&mut device, &mut relay);
+    meet(&mut third, &mut relay);
+    write_many(&mut third, records(NORTH), 2);
+    for _ in 0..3 {
+        for node in [&mut clone, &mut device, &mut third] {
+            let outcome = meet(node, &mut relay);
+            assert!(outcome.dialler.error.is_none() && outcome.acceptor.error.is_none());
+        }
+    }
+    for node in [&clone, &device, &third] {
+        assert_same(node, &relay, records(NORTH));
+    }
+    assert_eq!(relay.ids(records(NORTH)).len(), 9 + 4 + 7 + 2);
+    assert_eq!(relay.store.forked_logs(records(NORTH)).len(), 1);
+    assert!(meet(&mut third, &mut relay).bytes() <= 400);
+}
+
+#[test]
+fn deep_forks_meet_at_their_common_entry() {
+    for (common, left, right) in [(100, 1, 1), (1, 60, 3), (0, 5, 5), (70, 2, 300), (3, 1, 0)] {
+        let Cast {
+            mut relay,
+            mut device,
+            ..
+        } = cast();
+        write_many(&mut device, records(NORTH), common);
+        let mut clone = Node::open(device.secret.clone(), device.store.disk().copy(), 78).unwrap();
+        if common > 0 {
+            meet(&mut device, &mut relay);
+        }
+        write_many(&mut device, records(NORTH), left);
+        for at in 0..right {
+            clone
+                .write(records(NORTH), format!("clone {at}").as_bytes())
+                .unwrap();
+        }
+        meet(&mut clone, &mut relay);
+        let outcome = meet(&mut device, &mut relay);
+        assert!(
+            outcome.dialler.equal,
+            "{common} {left} {right}: {:?}",
+            outcome.dialler.notices
+        );
+        assert_same(&device, &relay, records(NORTH));
+        assert_eq!(relay.ids(records(NORTH)).len(), common + left + right);
+        // Above the common entry only; probes name every second power below the fork.
+        let sent = outcome.dialler.counters().entries_sent as usize;
+        let received = outcome.dialler.counters().entries_received as usize;
+        assert!(sent <= 2 * left + 1, "{common} {left} {right}: {sent} sent");
+        assert!(
+            received <= 2 * right + 1,
+            "{common} {left} {right}: {received} received"
+        );
+    }
 }

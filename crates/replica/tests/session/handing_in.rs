@@ -1,11 +1,10 @@
 //! Devices that have lost a right, or all of them: they hand in what they hold, and get nothing.
 
 use crate::world::*;
-use cairn_replica::session::{Input, Role};
+use cairn_replica::session::Input;
 use cairn_replica::{Holdings, PeerRecord};
 use cairn_sim::Node;
-use cairn_sim::programme::device;
-use cairn_store::{ModelDisk, Store};
+use cairn_store::Store;
 use cairn_wire::frame::{CloseReason, JournalMark};
 
 /// What the peer is remembered to have acknowledged of this replica's journal.
@@ -18,13 +17,14 @@ fn acknowledged(node: &Node, peer: &Node) -> JournalMark {
 
 #[test]
 fn what_lies_below_an_unasked_flight_is_handed_in_too() {
-    let mut programme = programme();
-    programme.enrol(&device(5), cairn_keys::Role::Relay, &[]);
-    let (mut relay, mut second, mut author) = (
-        node(&programme, 1),
-        node(&programme, 5),
-        node(&programme, 2),
-    );
+    let mut cast = cast();
+    let mut second = second_relay(&mut cast);
+    let Cast {
+        mut programme,
+        mut relay,
+        device: mut author,
+        ..
+    } = cast;
     write_many(&mut author, records(NORTH), 6);
     meet(&mut author, &mut relay);
     write_many(&mut author, records(NORTH), 4);
@@ -44,13 +44,14 @@ fn what_lies_below_an_unasked_flight_is_handed_in_too() {
 
 #[test]
 fn a_flight_that_ends_at_the_cursor_leaves_no_gap() {
-    let mut programme = programme();
-    programme.enrol(&device(5), cairn_keys::Role::Relay, &[]);
-    let (mut relay, mut second, mut author) = (
-        node(&programme, 1),
-        node(&programme, 5),
-        node(&programme, 2),
-    );
+    let mut cast = cast();
+    let mut second = second_relay(&mut cast);
+    let Cast {
+        mut programme,
+        mut relay,
+        device: mut author,
+        ..
+    } = cast;
     write_many(&mut author, records(NORTH), 2);
     meet(&mut author, &mut relay);
     write_many(&mut author, records(NORTH), 4);
@@ -71,8 +72,12 @@ fn a_flight_that_ends_at_the_cursor_leaves_no_gap() {
 #[test]
 fn two_revoked_copies_of_one_device_hand_in_what_each_has() {
     for (left, right) in [(2, 7), (7, 2), (3, 3), (0, 4), (4, 0)] {
-        let mut programme = programme();
-        let (mut relay, mut device) = (node(&programme, 1), node(&programme, 2));
+        let Cast {
+            mut programme,
+            mut relay,
+            mut device,
+            ..
+        } = cast();
         write_many(&mut device, records(NORTH), 5);
         meet(&mut device, &mut relay);
         let disk = device.store.disk().copy();
@@ -105,12 +110,12 @@ fn a_member_narrowed_while_comparing_hands_in_the_rest() {
         .into_iter()
         .flat_map(|it| (0..6).map(move |exchanges| (it, exchanges)))
     {
-        let mut programme = programme();
-        let (mut relay, mut device, mut other) = (
-            node(&programme, 1),
-            node(&programme, 2),
-            node(&programme, 3),
-        );
+        let Cast {
+            mut programme,
+            mut relay,
+            mut device,
+            mut other,
+        } = cast();
         write_many(&mut device, records(SOUTH), 20);
         write_many(&mut other, records(SOUTH), 5);
         meet(&mut other, &mut relay);
@@ -125,8 +130,7 @@ fn a_member_narrowed_while_comparing_hands_in_the_rest() {
         write_many(&mut other, records(SOUTH), 2);
         meet(&mut other, &mut relay);
         let meeting = Meeting::default();
-        let mut a = Side::new(&mut device, Role::Dialler, &relay, meeting);
-        let mut b = Side::new(&mut relay, Role::Acceptor, &device, meeting);
+        let (mut a, mut b) = connect(&mut device, &mut relay, meeting);
         for at in 1..=exchanges {
             exchange_once(&mut a, &mut device, &mut b, &mut relay, at);
         }
@@ -145,14 +149,16 @@ fn a_member_narrowed_while_comparing_hands_in_the_rest() {
 
 #[test]
 fn an_acceptor_that_learns_of_it_before_it_answers_says_nothing_of_the_scope() {
-    let mut programme = programme();
-    let (mut relay, mut device) = (node(&programme, 1), node(&programme, 2));
-    let mut other = node(&programme, 3);
+    let Cast {
+        mut programme,
+        mut relay,
+        mut device,
+        mut other,
+    } = cast();
     write_many(&mut other, records(SOUTH), 5);
     meet(&mut other, &mut relay);
     let meeting = Meeting::default();
-    let mut a = Side::new(&mut device, Role::Dialler, &relay, meeting);
-    let mut b = Side::new(&mut relay, Role::Acceptor, &device, meeting);
+    let (mut a, mut b) = connect(&mut device, &mut relay, meeting);
     programme.narrow(&device.secret, &[NORTH]);
     relay.learn(programme.entries()).unwrap();
     b.feed(1, Input::AuthorityGrown, &mut relay, device.key());
@@ -172,13 +178,117 @@ fn an_acceptor_that_learns_of_it_before_it_answers_says_nothing_of_the_scope() {
 
 #[test]
 fn an_empty_replica_hands_in_nothing_and_is_told_so() {
-    let mut programme = programme();
-    let mut relay = node(&programme, 1);
-    let mut device = Node::open(device(2), ModelDisk::new(), 9).unwrap();
-    device.learn(programme.entries()).unwrap();
+    let Cast {
+        mut programme,
+        mut relay,
+        mut device,
+        ..
+    } = cast();
     programme.revoke(&device.secret);
     relay.learn(programme.entries()).unwrap();
     let outcome = meet(&mut device, &mut relay);
     assert_eq!(outcome.dialler.closed, Some(CloseReason::Revoked));
     assert!(outcome.bytes() <= 600, "{} bytes", outcome.bytes());
+}
+
+#[test]
+fn a_revoked_device_hands_in_and_gets_nothing() {
+    let Cast {
+        mut programme,
+        mut relay,
+        mut device,
+        mut other,
+    } = cast();
+    write_many(&mut other, records(NORTH), 10);
+    meet(&mut other, &mut relay);
+    write_many(&mut device, records(NORTH), 400);
+    programme.revoke(&device.secret);
+    relay.learn(programme.entries()).unwrap();
+    let outcome = meet(&mut device, &mut relay);
+    assert_eq!(outcome.dialler.closed, Some(CloseReason::Revoked));
+    assert_eq!(outcome.acceptor.closed, Some(CloseReason::Revoked));
+    assert_eq!(outcome.acceptor.counters().entries_new, 400);
+    assert_eq!(outcome.dialler.counters().entries_received, 0);
+    assert_eq!(
+        device.store.authority_head().height + 1,
+        relay.store.authority_head().height,
+        "not even the authority's log"
+    );
+    // A second visit repeats nothing.
+    write_many(&mut device, records(NORTH), 2);
+    let outcome = meet(&mut device, &mut relay);
+    assert_eq!(outcome.acceptor.counters().entries_received, 2);
+    assert_eq!(outcome.dialler.closed, Some(CloseReason::Revoked));
+    assert!(!outcome.dialler.equal);
+}
+
+#[test]
+fn a_narrowed_device_hands_in_what_it_lost() {
+    let Cast {
+        mut programme,
+        mut relay,
+        mut device,
+        mut other,
+    } = cast();
+    write_many(&mut device, records(SOUTH), 6);
+    write_many(&mut device, records(NORTH), 1);
+    write_many(&mut other, records(SOUTH), 5);
+    meet(&mut other, &mut relay);
+    programme.narrow(&device.secret, &[NORTH]);
+    relay.learn(programme.entries()).unwrap();
+    let outcome = meet(&mut device, &mut relay);
+    assert_eq!(outcome.dialler.closed, Some(CloseReason::Done));
+    assert_eq!(outcome.acceptor.counters().entries_new, 7);
+    assert_eq!(outcome.dialler.counters().entries_received, 0);
+    assert_eq!(relay.ids(records(SOUTH)).len(), 11);
+}
+
+#[test]
+fn a_member_revoked_while_connected_gets_nothing_more() {
+    let Cast {
+        mut programme,
+        mut relay,
+        mut device,
+        ..
+    } = cast();
+    let meeting = Meeting {
+        live: true,
+        ..Meeting::default()
+    };
+    let (mut a, mut b) = connect(&mut device, &mut relay, meeting);
+    run(&mut a, &mut device, &mut b, &mut relay, meeting);
+    programme.revoke(&device.secret);
+    relay.learn(programme.entries()).unwrap();
+    b.feed(10, Input::AuthorityGrown, &mut relay, device.key());
+    write_many(&mut relay, records(NORTH), 3);
+    b.feed(11, Input::Grown, &mut relay, device.key());
+    run(&mut a, &mut device, &mut b, &mut relay, meeting);
+    assert_eq!(b.closed, Some(CloseReason::Revoked));
+    assert_eq!(a.closed, Some(CloseReason::Revoked));
+    assert!(device.ids(records(NORTH)).is_empty());
+}
+
+#[test]
+fn a_revoked_device_that_wants_to_stay_hands_in_and_is_told() {
+    let Cast {
+        mut programme,
+        mut relay,
+        mut device,
+        ..
+    } = cast();
+    write_many(&mut device, records(NORTH), 5);
+    programme.revoke(&device.secret);
+    relay.learn(programme.entries()).unwrap();
+    let meeting = Meeting {
+        live: true,
+        ..Meeting::default()
+    };
+    // With something to hand in, and with nothing.
+    for handed_in in [5, 0] {
+        let (mut a, mut b) = connect(&mut device, &mut relay, meeting);
+        run(&mut a, &mut device, &mut b, &mut relay, meeting);
+        assert_eq!(b.counters().entries_new, handed_in);
+        assert_eq!(a.closed, Some(CloseReason::Revoked));
+        assert_eq!(b.closed, Some(CloseReason::Revoked));
+    }
 }

@@ -49,6 +49,36 @@ pub fn node(programme: &Programme, number: u8) -> Node {
     node
 }
 
+/// The replicas that most situations need; each knows all of the programme.
+pub struct Cast {
+    pub programme: Programme,
+    /// Device 1.
+    pub relay: Node,
+    /// Device 2.
+    pub device: Node,
+    /// Device 3.
+    pub other: Node,
+}
+
+pub fn cast() -> Cast {
+    let programme = programme();
+    Cast {
+        relay: node(&programme, 1),
+        device: node(&programme, 2),
+        other: node(&programme, 3),
+        programme,
+    }
+}
+
+/// A second relay (5) that everybody knows.
+pub fn second_relay(cast: &mut Cast) -> Node {
+    cast.programme.enrol(&device(5), MemberRole::Relay, &[]);
+    for node in [&mut cast.relay, &mut cast.device, &mut cast.other] {
+        node.learn(cast.programme.entries()).unwrap();
+    }
+    node(&cast.programme, 5)
+}
+
 pub fn write_many(node: &mut Node, of: ScopeLane, count: usize) -> Vec<EntryId> {
     (0..count)
         .map(|at| {
@@ -185,10 +215,16 @@ impl Side {
     }
 }
 
+/// Both sides of a connection over which nothing was delivered yet.
+pub fn connect(dialler: &mut Node, acceptor: &mut Node, meeting: Meeting) -> (Side, Side) {
+    let a = Side::new(dialler, Role::Dialler, acceptor, meeting);
+    let b = Side::new(acceptor, Role::Acceptor, dialler, meeting);
+    (a, b)
+}
+
 /// Lets two replicas meet until nothing moves any more.
 pub fn meet_as(dialler: &mut Node, acceptor: &mut Node, meeting: Meeting) -> Outcome {
-    let mut a = Side::new(dialler, Role::Dialler, acceptor, meeting);
-    let mut b = Side::new(acceptor, Role::Acceptor, dialler, meeting);
+    let (mut a, mut b) = connect(dialler, acceptor, meeting);
     run(&mut a, dialler, &mut b, acceptor, meeting);
     Outcome {
         dialler: a,
