@@ -134,11 +134,13 @@ pub fn decision(
                 found(reading, field, &name, |shown| shown.change == *change)?,
             )
         }
+        Choice::Reading
+            if reading.conflict && matches!(reading.class, Class::Reg | Class::Text) =>
+        {
+            return Err(no_such(reading, field, "reading"));
+        }
         Choice::Reading if reading.class == Class::Text => {
             Taken::Text(reading.reads.as_text().unwrap_or_default().to_owned())
-        }
-        Choice::Reading if reading.conflict && reading.class == Class::Reg => {
-            return Err(no_such(reading, field, "reading"));
         }
         Choice::Reading => Taken::Value(reading.reads.clone()),
         Choice::Value(Value::Text(text)) if reading.class == Class::Text => {

@@ -464,6 +464,9 @@ pub fn check_value(field: &str, field_type: &FieldType, value: &Value) -> Result
                 Ok(())
             }
         }
+        (FieldType::Text, Value::Text(text)) if text.len() > limits::TEXT_BYTES_MAX => {
+            Err(wrong("this is a text of at most 16,384 bytes"))
+        }
         (FieldType::Text, Value::Text(_)) => Ok(()),
         (FieldType::Integer { .. }, Value::Text(text)) if text == "unknown" => Ok(()),
         (FieldType::Integer { max, .. }, Value::Int(number)) => {

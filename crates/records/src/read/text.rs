@@ -1,4 +1,5 @@
-//! Free texts: insertions merge; where two people changed one place, both whole versions show.
+//! Free texts: insertions merge; where two people changed one place, both whole versions show and
+//! the field reads as nothing.
 
 use super::{Facts, FieldReading, Reader, Shown};
 use crate::layout::objects;
@@ -64,7 +65,11 @@ impl<F: Facts> Reader<'_, F> {
         }
         Some(FieldReading {
             class: Class::Text,
-            reads: Value::Text(reads.join("\n")),
+            // Merged letter by letter, two versions become a third that nobody wrote.
+            reads: match conflict {
+                true => Value::Null,
+                false => Value::Text(reads.join("\n")),
+            },
             region: None,
             values: self.lettered(values),
             conflict,
@@ -85,10 +90,10 @@ impl<F: Facts> Reader<'_, F> {
         })
     }
 
-    /// The whole text at each change that clashes with another, unless somebody has worked on it
-    /// since with both in sight.
+    /// The whole text at each change that nobody's later one knew, if two of them clash and nobody
+    /// has worked on it since with both in sight.
     fn conflicting(&self, text: &ObjId, edits: &HashMap<ChangeHash, TextEdit>) -> Vec<Shown> {
-        let mut clashing: HashSet<ChangeHash> = HashSet::new();
+        let mut clashing = false;
         let mut changes: Vec<&ChangeHash> = edits.keys().collect();
         changes.sort_unstable();
         for (index, one) in changes.iter().enumerate() {
@@ -99,17 +104,23 @@ impl<F: Facts> Reader<'_, F> {
                 let settled = changes.iter().any(|later| {
                     self.lineage.is_ancestor(one, later) && self.lineage.is_ancestor(other, later)
                 });
-                if !settled {
-                    clashing.extend([**one, **other]);
-                }
+                clashing |= !settled;
             }
         }
-        let versions: Vec<Shown> = clashing
-            .into_iter()
+        if !clashing {
+            return Vec::new();
+        }
+        // The text at the last changes, so that what was written on top of one version, or beside
+        // both, stands in one of those that are shown.
+        let last = changes.iter().filter(|change| {
+            let mut others = changes.iter();
+            !others.any(|later| self.lineage.is_ancestor(change, later))
+        });
+        let versions: Vec<Shown> = last
             .filter_map(|change| {
                 let at = [automerge::ChangeHash(change.0)];
                 let version = self.document.text_at(text, &at).ok()?;
-                Some(self.shown(Value::Text(version), change))
+                Some(self.shown(Value::Text(version), **change))
             })
             .collect();
         let mut different: Vec<&Value> = versions.iter().map(|shown| &shown.value).collect();

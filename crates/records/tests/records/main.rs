@@ -8,6 +8,7 @@ mod counting;
 mod country;
 mod merging;
 mod programme;
+mod readings;
 mod safety;
 mod sessions;
 mod suggesting;

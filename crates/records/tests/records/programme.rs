@@ -100,7 +100,7 @@ pub fn ring(west: i64, south: i64, east: i64, north: i64) -> Edit {
 }
 
 impl Programme {
-    fn actor(&self) -> ActorId {
+    pub fn actor(&self) -> ActorId {
         self.actors.set(self.actors.get() + 1);
         let mut bytes = [7; 16];
         bytes[..8].copy_from_slice(
@@ -179,10 +179,14 @@ impl Programme {
         self.edit(document, who, &[edit])
     }
 
-    fn know(&self, hash: Option<automerge::ChangeHash>, who: ChangeFacts) {
+    pub fn know(&self, hash: Option<automerge::ChangeHash>, who: ChangeFacts) {
         self.facts
             .borrow_mut()
             .insert(ChangeHash(hash.unwrap().0), who);
+    }
+
+    pub fn facts_of(&self, change: &automerge::Change) -> ChangeFacts {
+        self.of(&ChangeHash(change.hash().0))
     }
 
     pub fn read(&self, document: &Automerge) -> Record {

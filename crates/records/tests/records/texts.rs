@@ -191,3 +191,51 @@ fn narratives_of_every_kind_keep_both_sentences_or_show_both_versions() {
         assert!(versions.contains(&"الطريق آمن.") && versions.contains(&"பாதை ஆபத்தானது."));
     }
 }
+
+/// What somebody adds to one of two versions, or beside both, is never out of sight.
+#[test]
+fn what_is_written_beside_a_conflict_is_shown_too() {
+    let programme = Programme::default();
+    let root = programme.create(team("T1"), &[text("description", "The path is open.")]);
+    let mined = programme.edit(
+        &root,
+        team("T2"),
+        &[text("description", "The path is mined.")],
+    );
+    let safe = programme.edit(
+        &root,
+        team("T3"),
+        &[text("description", "The path is safe.")],
+    );
+    let more = programme.edit(
+        &mined,
+        team("T4"),
+        &[text("description", "The path is mined. Two cows died.")],
+    );
+    let beside = programme.edit(
+        &root,
+        team("T5"),
+        &[text("description", "By the mill. The path is open.")],
+    );
+    let record = programme.read(&merged(&[&safe, &more, &beside]));
+    let field = &record.fields["description"];
+    assert!(field.conflict);
+    assert_eq!(
+        field.reads,
+        cairn_records::Value::Null,
+        "nobody wrote a mixture"
+    );
+    let shown: Vec<_> = field
+        .values
+        .iter()
+        .map(|one| one.value.as_text().unwrap())
+        .collect();
+    for version in [
+        "The path is safe.",
+        "The path is mined. Two cows died.",
+        "By the mill. The path is open.",
+    ] {
+        assert!(shown.contains(&version), "{shown:?}");
+    }
+    assert_eq!(shown.len(), 3);
+}
