@@ -36,10 +36,14 @@ pub(crate) fn field(
     }
     let device = open(settings, output)?;
     let ended = on_device(command, &device, output);
-    match (ended, device.close()) {
-        (Ok(_), Err(error)) => Err(error.into()),
-        (ended, _) => ended,
+    if let (Ok(_), Err(error)) = (&ended, device.close()) {
+        // What was reported is in the segments; only the index lags behind, and catches up by itself.
+        output.warn(&format!(
+            "What was saved is safe, but this device could not tidy up: {error}. Check that its disk is \
+             there and not full."
+        ));
     }
+    ended
 }
 
 fn on_device(command: Command, device: &Device, output: &Output) -> Result<Ended, Failure> {

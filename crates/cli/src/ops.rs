@@ -117,6 +117,5 @@ fn role_word(role: Role) -> &'static str {
         Role::Device => "device",
         Role::Viewer => "viewer",
         Role::Ops => "ops",
-        Role::Hub => "hub",
     }
 }

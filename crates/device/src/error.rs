@@ -7,6 +7,7 @@ use cairn_store::StoreError;
 use cairn_transport::endpoint::EndpointError;
 use cairn_transport::{EngineError, EnrolError, SyncError};
 use cairn_wire::frame::CloseReason;
+use std::io;
 
 /// Why a device did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum DeviceError {
     /// The device has not joined a programme.
     #[error("this device has not joined a programme yet")]
     NotJoined,
+    /// Another process stays in sync with this folder.
+    #[error("another process keeps this device in sync already")]
+    Watched,
     /// The device belongs to another programme than the code.
     #[error("this device belongs to another programme already; make another one for that code")]
     OtherProgramme,
@@ -71,6 +75,7 @@ impl DeviceError {
                 KeyFileError::Exists(_) | KeyFileError::Disk { .. } => 1,
             },
             Self::NotJoined | Self::OtherProgramme => 5,
+            Self::Watched => 6,
             Self::Code(_) => 2,
             Self::Enrol(error) => enrol_exit_code(error),
             Self::Sync(error) => sync_exit_code(error),
@@ -94,6 +99,7 @@ impl DeviceError {
             },
             Self::NotJoined => "not_joined",
             Self::OtherProgramme => "other_programme",
+            Self::Watched => "watched",
             Self::Code(_) => "code",
             Self::Enrol(error) => match error {
                 EnrolError::Dial(error) => sync_code(error),
@@ -121,6 +127,9 @@ impl DeviceError {
                 "it may be used up or expired: ask the coordination centre for a new code",
             );
         }
+        if let Some(kind) = self.disk_fault() {
+            return Some(disk_hint(kind));
+        }
         Some(match self.code() {
             "no_device" => "make one: cairn init",
             "device_exists" => "use it as it is, or choose another --data-dir or --profile",
@@ -138,6 +147,7 @@ impl DeviceError {
             "not_permitted" => "ask the coordination centre for the right",
             "wrong_key" => "ask the coordination centre whether the relay was replaced",
             "locked" => "close the other Cairn that uses this folder",
+            "watched" => "leave it running: what is recorded beside it is sent by it",
             "which_scope" => "name it with --scope",
             "not_found" => "see what there is: cairn list",
             "ambiguous" => "give more digits of the id",
@@ -149,6 +159,17 @@ impl DeviceError {
             "rule" => "say it in fewer or shorter values; the draft keeps what was typed",
             _ => return None,
         })
+    }
+
+    /// What the system refused, if it is the disk that is full, may not be written or fails.
+    #[must_use]
+    pub fn disk_fault(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Store(error) => error.disk_fault(),
+            Self::Member(error) => store_error(error)?.disk_fault(),
+            Self::KeyFile(KeyFileError::Disk { source, .. }) => Some(source.kind()),
+            _ => None,
+        }
     }
 
     /// Is it worth trying the same again later?
@@ -248,8 +269,10 @@ fn member_exit_code(error: &MemberError) -> u8 {
             RequestError::WhichScope(_) => 2,
             _ => 1,
         },
-        MemberError::Store(error) => store_exit_code(error),
-        MemberError::Tables(_) | MemberError::Holdings(_) => 8,
+        MemberError::Store(_) | MemberError::Holdings(_) => {
+            store_error(error).map_or(8, store_exit_code)
+        }
+        MemberError::Tables(_) => 8,
         MemberError::Internal(_) => 1,
     }
 }
@@ -268,15 +291,45 @@ fn member_code(error: &MemberError) -> &'static str {
             RequestError::NotYet => "not_yet",
             RequestError::Rule { .. } => "rule",
         },
-        MemberError::Store(error) => store_code(error),
-        MemberError::Holdings(_) => "damaged",
+        MemberError::Store(_) | MemberError::Holdings(_) => {
+            store_error(error).map_or("damaged", store_code)
+        }
         MemberError::Tables(_) => "tables",
         MemberError::Internal(_) => "internal",
     }
 }
 
+/// What the store said below.
+fn store_error(error: &MemberError) -> Option<&StoreError> {
+    match error {
+        MemberError::Store(error) => Some(error),
+        MemberError::Holdings(error) => error.0.downcast_ref(),
+        _ => None,
+    }
+}
+
+fn disk_hint(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "the disk is full: make room. What was saved before is safe; look with cairn list before \
+             recording the last thing again, it may be there"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the disk may only be read: remount it, or copy the folder to one that can be written. \
+             Nothing was changed"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "the folder belongs to somebody else: use the account that made it, or give it to this one"
+        }
+        _ => {
+            "the disk may be failing: copy the whole folder to another one, then run cairn check there"
+        }
+    }
+}
+
 fn store_exit_code(error: &StoreError) -> u8 {
     match error {
+        StoreError::Index(index) if index.disk.is_some() => 1,
         StoreError::Locked => 6,
         StoreError::NewerFormat { .. } => 7,
         StoreError::OtherProgramme => 5,
@@ -303,8 +356,36 @@ fn store_code(error: &StoreError) -> &'static str {
         StoreError::TooLarge { .. } => "too_large",
         StoreError::Authority(_) => "authority",
         StoreError::Disk { .. } => "disk",
+        StoreError::Index(index) if index.disk.is_some() => "disk",
         StoreError::Index(_) => "index",
         StoreError::Damaged(_) => "damaged",
         StoreError::Poisoned(_) => "poisoned",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_store::IndexError;
+
+    #[test]
+    fn a_full_disk_is_no_damage() {
+        let index = |disk| {
+            StoreError::Index(IndexError {
+                doing: "flushing",
+                why: "as asked".to_owned(),
+                disk,
+            })
+        };
+        let full = Some(io::ErrorKind::StorageFull);
+        for error in [
+            DeviceError::Store(index(full)),
+            DeviceError::Member(MemberError::Store(index(full))),
+        ] {
+            assert_eq!((error.exit_code(), error.code()), (1, "disk"));
+            assert!(error.hint().unwrap().contains("full"));
+        }
+        let rotten = DeviceError::Store(index(None));
+        assert_eq!((rotten.exit_code(), rotten.code()), (8, "index"));
     }
 }

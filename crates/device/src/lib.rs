@@ -1,7 +1,8 @@
 //! What an app links: a device that records, reads and syncs.
 //!
 //! A [`Device`] is a folder with a key file ([`key_file`]) and a store. All calls block and may be made
-//! from several threads; one process at a time has a folder open. What a call reports as saved is
+//! from several threads; one process at a time has a folder open, and one that stays in sync
+//! ([`Device::keep_synced`]) lets the others in between (`turns`). What a call reports as saved is
 //! durable on this device. Nothing here asks questions or prints: errors are typed, with exit codes and
 //! hints for whoever does ([`DeviceError`]).
 
@@ -11,6 +12,7 @@ pub mod key_file;
 mod place;
 pub mod status;
 pub mod syncing;
+mod turns;
 mod verbs;
 
 pub use cairn_member as member;
@@ -28,19 +30,25 @@ pub use syncing::{SyncRequest, Synced};
 use cairn_keys::DeviceSecret;
 use cairn_member::{Ingested, Member, MemberError, Moment, TableKey};
 use cairn_store::segment_store::FORMAT_FILE;
-use cairn_store::{Fresh, OpenOptions, OpenReport, SegmentStore, Store};
+use cairn_store::{Fresh, OpenOptions, OpenReport, SegmentStore, Store, StoreError};
 use cairn_transport::{EngineOptions, Handle, Identity, NetworkOptions, engine};
 use cairn_wire::ids::{DeviceKey, Incarnation, ProgrammeId};
 use key_file::{KEY_FILE_NAME, KeyFile, KeyFileError};
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use turns::{Turn, Watch};
 use zeroize::Zeroizing;
 
 /// Name of the store's folder in a device's folder.
 const STORE_FOLDER: &str = "store";
 /// Private state: where the folder lay when it was last opened.
 const PLACE: &[u8] = b"place";
+
+/// How often who stays in sync looks whether somebody else wants the folder.
+const LOOK_FOR_TURN: Duration = Duration::from_millis(100);
 
 /// How a device runs.
 #[derive(Debug, Clone)]
@@ -89,6 +97,8 @@ pub struct Device {
     runtime: tokio::runtime::Runtime,
     live: Arc<syncing::Live>,
     opened: Opened,
+    /// Given back while the device is kept in sync.
+    turn: Mutex<Option<Turn>>,
 }
 
 impl std::fmt::Debug for Device {
@@ -132,6 +142,7 @@ impl Device {
             }
             other => other,
         })?;
+        let turn = Turn::take(folder, options.lock_wait)?;
         let mut member = Member::new(keys.secret.clone(), keys.table_key.clone());
         let (store, opened) = open_store(folder, options, &mut member, None)?;
         let identity = Identity::new(&keys.secret)?;
@@ -151,6 +162,7 @@ impl Device {
                 .map_err(DeviceError::system("starting the network's threads"))?,
             live: Arc::default(),
             opened,
+            turn: Mutex::new(Some(turn)),
         })
     }
 
@@ -206,6 +218,64 @@ impl Device {
         Ok(self.with(work)??)
     }
 
+    /// Closes the store, lets everybody else have the folder who wants it, and opens the store again.
+    /// Whoever calls this device meanwhile waits. Answers false if `stop` was done before.
+    pub(crate) fn let_others(
+        &self,
+        mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    ) -> Result<bool, DeviceError> {
+        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        self.runtime.block_on(handle.stop())?;
+        let mut member = lock(&self.member);
+        loop {
+            let turn = self.runtime.block_on(async {
+                tokio::select! {
+                    () = &mut stop => Ok(None),
+                    turn = self.next_turn() => turn.map(Some),
+                }
+            })?;
+            let Some(_turn) = turn else {
+                return Ok(false);
+            };
+            match open_store(&self.folder, &self.options, &mut member, None) {
+                Ok((store, _)) => {
+                    *handle = start(store)?;
+                    return Ok(true);
+                }
+                // Somebody who knows nothing of turns.
+                Err(DeviceError::Store(StoreError::Locked)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn next_turn(&self) -> Result<Turn, DeviceError> {
+        loop {
+            if let Some(turn) = Turn::try_take(&self.folder)? {
+                return Ok(turn);
+            }
+            tokio::time::sleep(LOOK_FOR_TURN).await;
+        }
+    }
+
+    /// Done when another process wants the folder.
+    pub(crate) async fn wanted(&self) {
+        while !Turn::is_wanted(&self.folder) {
+            tokio::time::sleep(LOOK_FOR_TURN).await;
+        }
+    }
+
+    pub(crate) fn give_turn_back(&self) {
+        self.turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+
+    pub(crate) fn watch(&self) -> Result<Watch, DeviceError> {
+        Watch::begin(&self.folder)?.ok_or(DeviceError::Watched)
+    }
+
     /// Opens the store again as that of a programme.
     pub(crate) fn reopen(&self, programme: ProgrammeId) -> Result<(), DeviceError> {
         let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -225,7 +295,7 @@ fn open_store(
 ) -> Result<(Box<dyn Store>, Opened), DeviceError> {
     let mut open = OpenOptions::new(member.device(), fresh()?);
     open.programme = programme;
-    open.lock_wait = options.lock_wait;
+    open.lock_wait = turns::patience(folder, options.lock_wait);
     open.cache_bytes = options.cache_bytes;
     let (store, report) = SegmentStore::open(&folder.join(STORE_FOLDER), &open)?;
     let mut store: Box<dyn Store> = Box::new(store);

@@ -12,9 +12,11 @@ use cairn_transport::{
 use cairn_wire::ids::{DeviceKey, Incarnation, Lane};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Private state: the relays, likeliest first.
 const RELAYS: &[u8] = b"relays";
@@ -24,6 +26,8 @@ const RELAYS_MAX: usize = 16;
 const QUIET: Duration = Duration::from_secs(5);
 /// … or so long after the first of them.
 const SEAL_AT_LATEST: Duration = Duration::from_secs(30);
+/// Who wants the folder waits so long for a session to end in good order.
+const YIELD_WITHIN: Duration = Duration::from_millis(500);
 /// How often a live device looks round without being told that something grew.
 const LOOK: Duration = Duration::from_secs(1);
 /// Journal bytes that are taken in at a time while a session is open, for it waits meanwhile.
@@ -193,46 +197,92 @@ impl Device {
     }
 
     /// Stays in sync with the first relay until `stop` is done. What is recorded meanwhile goes out (what
-    /// is urgent at once), what comes in is taken in, and `on_taken` hears of it.
+    /// is urgent at once), what comes in is taken in, and `on_taken` hears of it. Other processes that
+    /// want the folder get it in between.
     pub fn keep_synced(
         &self,
         stop: impl Future<Output = ()> + Send,
         on_event: OnEvent<'_>,
         on_taken: &mut (dyn FnMut(&Ingested) + Send),
     ) -> Result<Synced, DeviceError> {
+        let _watch = self.watch()?;
         let mut first = None;
         if self.unused_code()?.is_some() {
             first = Some(self.sync_once(&SyncRequest::default(), &mut |_| {})?);
         }
         let target = self.targets(None)?.into_iter().next();
         let target = target.ok_or(DeviceError::NotJoined)?;
+        let mut total = Synced {
+            report: first.map_or_else(SyncReport::default, |first| first.report),
+            ..Synced::default()
+        };
+        self.give_turn_back();
+        let mut stop = pin!(stop);
+        loop {
+            let live = LiveSession::begin(&self.live);
+            let round = self.one_round(&target, stop.as_mut(), on_event, on_taken, &mut total);
+            drop(live);
+            match round? {
+                RoundEnd::Stopped => return Ok(total),
+                RoundEnd::Wanted => {
+                    if !self.let_others(stop.as_mut())? {
+                        return Ok(total);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Until `stop` is done, or somebody else wants the folder.
+    fn one_round(
+        &self,
+        target: &SyncTarget,
+        stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+        on_event: OnEvent<'_>,
+        on_taken: &mut (dyn FnMut(&Ingested) + Send),
+        total: &mut Synced,
+    ) -> Result<RoundEnd, DeviceError> {
         let before = self.prepare(None, None)?.unsent;
-        let live = LiveSession::begin(&self.live);
         let handle = self.handle();
         let options = self.sync_options(None, None);
         let mut taken = Ingested::default();
-        let kept = self.runtime.block_on(async {
-            let kept = keep_synced(&handle, &self.identity, &target, &options, stop, on_event);
-            tokio::pin!(kept);
-            let follow = self.follow(&mut taken, on_taken);
-            tokio::pin!(follow);
+        let wanted = Notify::new();
+        let is_wanted = AtomicBool::new(false);
+        let ending = async {
             tokio::select! {
-                kept = &mut kept => Ok(kept),
+                () = stop => {}
+                () = self.wanted() => {
+                    is_wanted.store(true, Ordering::Release);
+                    wanted.notify_one();
+                }
+            }
+        };
+        let kept = self.runtime.block_on(async {
+            let kept = keep_synced(&handle, &self.identity, target, &options, ending, on_event);
+            let mut kept = pin!(kept);
+            let mut follow = pin!(self.follow(&mut taken, on_taken));
+            let late = async {
+                wanted.notified().await;
+                tokio::time::sleep(YIELD_WITHIN).await;
+            };
+            tokio::select! {
+                kept = &mut kept => Ok(Some(kept)),
                 failed = &mut follow => Err(failed),
+                // What was durable stays so; only the figures of this connection are lost.
+                () = late => Ok(None),
             }
         });
-        drop(live);
-        let (ingested, unsent) = self.settle(&target, true, None)?;
+        let (ingested, unsent) = self.settle(target, true, None)?;
         taken.add(ingested);
-        let mut report = kept??;
-        if let Some(first) = &first {
-            report.duration_s += first.report.duration_s;
+        total.changes_sent += before.saturating_sub(unsent);
+        total.changes_received += taken.changes_applied;
+        total.documents_changed += taken.documents_changed.len() as u64;
+        if let Some(report) = kept? {
+            add_report(&mut total.report, report?);
         }
-        Ok(Synced {
-            report,
-            changes_sent: before.saturating_sub(unsent),
-            changes_received: taken.changes_applied,
-            documents_changed: taken.documents_changed.len() as u64,
+        Ok(match is_wanted.load(Ordering::Acquire) {
+            true => RoundEnd::Wanted,
+            false => RoundEnd::Stopped,
         })
     }
 
@@ -364,6 +414,29 @@ impl Device {
             ..SyncOptions::default()
         }
     }
+}
+
+/// Why a live session ended.
+enum RoundEnd {
+    Stopped,
+    Wanted,
+}
+
+/// Adds the figures of a later connection, whose findings count.
+fn add_report(total: &mut SyncReport, later: SyncReport) {
+    *total = SyncReport {
+        app_bytes_sent: total.app_bytes_sent + later.app_bytes_sent,
+        app_bytes_received: total.app_bytes_received + later.app_bytes_received,
+        udp_bytes_sent: total.udp_bytes_sent + later.udp_bytes_sent,
+        udp_bytes_received: total.udp_bytes_received + later.udp_bytes_received,
+        round_trips: total.round_trips + later.round_trips,
+        entries_sent: total.entries_sent + later.entries_sent,
+        entries_received: total.entries_received + later.entries_received,
+        entries_refused: total.entries_refused + later.entries_refused,
+        connections: total.connections + later.connections,
+        duration_s: total.duration_s + later.duration_s,
+        ..later
+    };
 }
 
 /// What was done before a session begins.

@@ -558,6 +558,45 @@ fn what_is_recorded_while_a_session_is_open_goes_out_at_once() {
 }
 
 #[test]
+fn others_use_a_folder_that_is_kept_in_sync() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let folder = folders.path().join("a");
+    let watching = Device::create(&folder, "T3 Alpha", &options()).unwrap();
+    watching.join(&relay.code(Access::Write), false).unwrap();
+    let (equal, when_equal) = std::sync::mpsc::channel();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    std::thread::scope(|scope| {
+        let watching = &watching;
+        let kept = scope.spawn(move || {
+            let stopped = async {
+                // Told to, or the test has failed.
+                let _ = stopped.await;
+            };
+            let mut on_event = |event| {
+                if matches!(event, cairn_device::transport::SyncEvent::Equal) {
+                    equal.send(()).unwrap();
+                }
+            };
+            watching.keep_synced(stopped, &mut on_event, &mut |_| {})
+        });
+        for number in 1..=3 {
+            when_equal.recv().unwrap();
+            // Another process, as far as locks can tell.
+            let beside = Device::open(&folder, &options()).unwrap();
+            new_area(&beside, &[&format!("local_id=HA-{number}")]);
+            let second = beside.keep_synced(std::future::ready(()), &mut silent(), &mut |_| {});
+            assert_eq!(second.unwrap_err().exit_code(), 6);
+            beside.close().unwrap();
+        }
+        when_equal.recv().unwrap();
+        stop.send(()).unwrap();
+        assert_eq!(kept.join().unwrap().unwrap().report.entries_sent, 3);
+    });
+    assert_eq!(watching.show("HA-3", None).unwrap().stage(), Stage::AtRelay);
+}
+
+#[test]
 fn a_folder_shows_nothing_of_what_was_typed() {
     let relay = Relay::start();
     let folders = tempfile::tempdir().unwrap();

@@ -1,5 +1,7 @@
 //! When each device was last heard of, and what it then said of itself. Kept beside the store, so that
-//! ops see it after a restart too; losing it loses nothing but that.
+//! ops see it after a restart too; losing it loses nothing but that. It is replaced whole and synced, at
+//! the latest a second after something changed: a kill costs ops the contacts of that second, which the
+//! devices' next visits bring back.
 
 use crate::folder;
 use crate::time::since_1970_s;
@@ -26,7 +28,7 @@ pub(crate) struct Contact {
     pub(crate) backlog: Option<u64>,
     /// How old the oldest of them was then, by the device's own clock.
     pub(crate) oldest_age_s: Option<u64>,
-    /// Records that it saw in conflict.
+    /// Records that it saw in conflict, unless something has moved since it said so.
     pub(crate) conflicts: Option<u64>,
     /// What went wrong in its last session, if something did.
     pub(crate) last_error: Option<String>,
@@ -115,6 +117,10 @@ impl Contacts {
             contact.last_sync_s = contact.last_sync_s.max(Some(at_s));
             contact.backlog = Some(0);
             contact.oldest_age_s = None;
+            if info.entries_sent + info.entries_received > 0 {
+                // What moved may have made or settled some; it counts anew when it comes next.
+                contact.conflicts = None;
+            }
         }
         self.unsaved |= *contact != before;
     }

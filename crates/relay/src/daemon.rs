@@ -1,7 +1,7 @@
 //! Running a relay: store, sessions, authority, centre and the socket of ops, until it is told to stop.
 
 use crate::authority::{Authority, AuthorityParts, Clock, random};
-use crate::centre_thread::{CentreHandle, CentreThread};
+use crate::centre_thread::{CentreHandle, CentreThread, OpenCentre};
 use crate::config::Config;
 use crate::contacts::{self, Contacts};
 use crate::error::RelayError;
@@ -12,7 +12,7 @@ use crate::time;
 use cairn_centre::CentreOptions;
 use cairn_keys::{AuthoritySecret, DeviceSecret};
 use cairn_member::TableKey;
-use cairn_store::{Fresh, OpenOptions, OpenReport, SegmentStore, Store, StoreError};
+use cairn_store::{Fresh, OpenOptions, OpenReport, Rebuilt, SegmentStore, Store, StoreError};
 use cairn_transport::engine::{self, EngineOptions};
 use cairn_transport::{AcceptOptions, Acceptor, Handle, Identity, Listener, NetworkOptions, Pulse};
 use cairn_wire::DeviceKey;
@@ -119,8 +119,6 @@ pub(crate) struct Shared {
     pub(crate) engine: Handle,
     pub(crate) authority: Arc<Authority>,
     pub(crate) centre: Option<CentreHandle>,
-    /// Why there is no centre although there should be one.
-    pub(crate) centre_failure: Option<String>,
     pub(crate) relay: DeviceKey,
     pub(crate) address: SocketAddr,
     pub(crate) started_s: u64,
@@ -161,32 +159,26 @@ impl Relay {
         let system = |doing| RelayError::system(doing, dir);
         let acceptor =
             Acceptor::spawn(listener, engine.clone(), accept).map_err(system("accepting in"))?;
-        let (centre, centre_failure) = match config.centre {
-            false => (None, None),
+        let centre = match config.centre {
+            false => None,
             true => {
-                let options = secrets.centre_options(&folder, programme)?;
-                match CentreThread::start(options, engine.clone()).await {
-                    Ok((centre, report)) => {
-                        found.extend(in_words("the centre's store", &report));
-                        (Some(centre), None)
-                    }
-                    Err(error) => {
-                        // Devices must be able to hand in all the same.
-                        tracing::error!(%error, "the centre does not start");
-                        found.push(format!(
-                            "THE CENTRE DOES NOT START: {error}. {}",
-                            error.hint()
-                        ));
-                        (None, Some(error.to_string()))
-                    }
+                let (centre, first) =
+                    CentreThread::start(centre_opening(&folder, programme), engine.clone()).await?;
+                match first {
+                    Ok(report) => found.extend(in_words("the centre's store", &report)),
+                    // Devices must be able to hand in all the same.
+                    Err(why) => found.push(format!(
+                        "THE CENTRE DOES NOT START: {why}. It tries again by itself; centre = false \
+                         runs the relay without it."
+                    )),
                 }
+                Some(centre)
             }
         };
         let shared = Arc::new(Shared {
             engine,
             authority,
             centre: centre.as_ref().map(|centre| centre.handle.clone()),
-            centre_failure,
             relay: secrets.relay.device(),
             address: acceptor.local_addr(),
             started_s: time::now_s(),
@@ -366,7 +358,6 @@ fn changes(old: &Config, new: &Config) -> Vec<Change> {
 struct Secrets {
     relay: DeviceSecret,
     centre: DeviceSecret,
-    table_key: TableKey,
     authority: AuthoritySecret,
 }
 
@@ -374,17 +365,23 @@ impl Secrets {
     fn read(folder: &Folder) -> Result<Self, RelayError> {
         let relay = key_file::read::<64>(&folder.relay_key(), Kind::Relay)?;
         let authority = key_file::read::<32>(&folder.authority_key(), Kind::Authority)?;
+        Ok(Self {
+            relay: DeviceSecret::from_bytes(&relay),
+            centre: Self::read_centre(folder)?.0,
+            authority: AuthoritySecret::from_bytes(&authority),
+        })
+    }
+
+    fn read_centre(folder: &Folder) -> Result<(DeviceSecret, TableKey), RelayError> {
         let centre = key_file::read::<96>(&folder.centre_key(), Kind::Centre)?;
         let mut device = zeroize::Zeroizing::new([0; 64]);
         let mut table_key = zeroize::Zeroizing::new([0; 32]);
         device.copy_from_slice(&centre[..64]);
         table_key.copy_from_slice(&centre[64..]);
-        Ok(Self {
-            relay: DeviceSecret::from_bytes(&relay),
-            centre: DeviceSecret::from_bytes(&device),
-            table_key: TableKey::from_bytes(&table_key),
-            authority: AuthoritySecret::from_bytes(&authority),
-        })
+        Ok((
+            DeviceSecret::from_bytes(&device),
+            TableKey::from_bytes(&table_key),
+        ))
     }
 
     fn authority(&self, folder: &Folder, options: &RunOptions) -> AuthorityParts {
@@ -397,21 +394,21 @@ impl Secrets {
             clock: Arc::clone(&options.clock),
         }
     }
+}
 
-    fn centre_options(
-        self: &Secrets,
-        folder: &Folder,
-        programme: cairn_wire::ProgrammeId,
-    ) -> Result<CentreOptions, RelayError> {
+fn centre_opening(folder: &Folder, programme: cairn_wire::ProgrammeId) -> OpenCentre {
+    let folder = folder.clone();
+    Box::new(move || {
+        let (secret, table_key) = Secrets::read_centre(&folder)?;
         Ok(CentreOptions {
             folder: folder.centre_data(),
-            secret: self.centre.clone(),
-            table_key: self.table_key.clone(),
+            secret,
+            table_key,
             programme,
             cache_bytes: CENTRE_CACHE_BYTES,
             fresh: Fresh(random()?),
         })
-    }
+    })
 }
 
 fn open_store(
@@ -429,13 +426,28 @@ fn open_store(
     }
 }
 
+fn rebuilt_in_words(why: &Rebuilt) -> String {
+    let anew = "was made anew from the segments; nothing is missing by that";
+    match why {
+        Rebuilt::Missing => format!("its index was not there and {anew}"),
+        Rebuilt::Damaged { why, set_aside } => {
+            let aside = set_aside.as_ref().map_or_else(String::new, |name| {
+                format!("; the old one lies in {name} and may be deleted")
+            });
+            format!("its index did not read ({why}) and {anew}{aside}")
+        }
+        Rebuilt::SegmentsBehind => {
+            format!("its segments are older than its index (a restore?); the index {anew}")
+        }
+        Rebuilt::Asked => format!("its index {anew}, as asked"),
+    }
+}
+
 /// What opening a store found, in sentences.
 fn in_words(which: &str, report: &OpenReport) -> Vec<String> {
     let mut words = Vec::new();
     if let (Some(why), false) = (&report.rebuilt, report.created) {
-        words.push(format!(
-            "{which}: the index was rebuilt from the segments ({why:?})"
-        ));
+        words.push(format!("{which}: {}", rebuilt_in_words(why)));
     }
     if report.lost_frames > 0 {
         words.push(format!(

@@ -8,6 +8,7 @@ use cairn_replica::HoldingsError;
 use cairn_store::StoreError;
 use cairn_transport::EngineError;
 use cairn_transport::endpoint::EndpointError;
+use std::io;
 use std::path::PathBuf;
 
 /// Why the daemon or `init` gave up.
@@ -86,11 +87,37 @@ impl RelayError {
             Self::System { .. } | Self::Random(_) => "system",
             Self::Store(StoreError::NewerFormat { .. }) => "format_too_new",
             Self::Store(StoreError::Damaged(_)) => "integrity",
+            _ if self.disk_fault().is_some() => "disk",
             Self::Store(_) | Self::Holdings(_) => "store",
             Self::Endpoint(_) => "network",
             Self::Engine(_) => "stopped",
             Self::Authority(_) => "authority",
             Self::Centre(_) => "centre",
+        }
+    }
+
+    fn disk_fault(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Store(error) | Self::Centre(CentreError::Store(error)) => error.disk_fault(),
+            Self::Holdings(error) => error.0.downcast_ref::<StoreError>()?.disk_fault(),
+            _ => None,
+        }
+    }
+
+    fn disk_hint(&self) -> &'static str {
+        match self.disk_fault() {
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                "The disk is full: make room, then start the daemon again. What was acknowledged is safe."
+            }
+            Some(io::ErrorKind::ReadOnlyFilesystem) => {
+                "The disk may only be read: remount it, then start the daemon again."
+            }
+            Some(io::ErrorKind::PermissionDenied) => {
+                "The folder belongs to another account: run the daemon as that one."
+            }
+            _ => {
+                "The disk may be failing: copy the whole folder to another one and start it there."
+            }
         }
     }
 
@@ -108,6 +135,7 @@ impl RelayError {
             Self::System { .. } => "Check that the folder is writable and the disk is not full.",
             Self::Random(_) => "Start again once the system is up.",
             Self::Store(StoreError::NewerFormat { .. }) => "Update Cairn; nothing was touched.",
+            _ if self.disk_fault().is_some() => self.disk_hint(),
             Self::Store(_) | Self::Holdings(_) => {
                 "Start the daemon again: it repairs what it can, and deletes nothing."
             }

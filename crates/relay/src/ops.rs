@@ -61,7 +61,7 @@ pub enum OpsRequest {
         /// What the device is to be called.
         #[serde(default)]
         name: Option<String>,
-        /// `device`, `viewer`, `ops` or `hub`.
+        /// `device`, `viewer` or `ops`.
         role: String,
         /// `NAME[:r|rw|rw+decide]` each; scopes that do not exist are made.
         scopes: Vec<String>,
@@ -255,15 +255,23 @@ impl From<EngineError> for OpsError {
 
 impl From<StoreError> for OpsError {
     fn from(error: StoreError) -> Self {
+        if error.disk_fault().is_some() {
+            return Self::new("disk", error.to_string(), DISK_HINT).later();
+        }
         let hint = "Start the daemon again: it repairs what it can, and deletes nothing.";
         Self::new("store_failed", error.to_string(), hint).exits(8)
     }
 }
 
+const DISK_HINT: &str = "See that the relay's disk is there and not full; then start the daemon, if it has \
+                         stopped: cairnd run";
+
 impl From<HoldingsError> for OpsError {
     fn from(error: HoldingsError) -> Self {
-        let hint = "Start the daemon again: it repairs what it can, and deletes nothing.";
-        Self::new("store_failed", error.to_string(), hint).exits(8)
+        match error.0.downcast::<StoreError>() {
+            Ok(error) => (*error).into(),
+            Err(error) => Self::new("store_failed", error.to_string(), DISK_HINT).exits(8),
+        }
     }
 }
 

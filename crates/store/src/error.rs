@@ -74,9 +74,23 @@ pub struct IndexError {
     pub doing: &'static str,
     /// What happened.
     pub why: String,
+    /// What the system refused, where it was the disk that failed or is full and not the index that is
+    /// damaged.
+    pub disk: Option<io::ErrorKind>,
 }
 
 impl StoreError {
+    /// What the system refused, if it is the disk that is full, may not be written or fails: nothing is
+    /// damaged then.
+    #[must_use]
+    pub fn disk_fault(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Disk { source, .. } => Some(source.kind()),
+            Self::Index(error) => error.disk,
+            _ => None,
+        }
+    }
+
     /// For `map_err` on disk calls.
     pub(crate) fn disk(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Disk { doing, source }

@@ -6,6 +6,7 @@ pub mod sled_index;
 use crate::error::IndexError;
 use crate::port::TableName;
 use std::collections::BTreeMap;
+use std::io;
 
 /// A table of the index. The bytes are those of the keys on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,7 +131,8 @@ pub trait IndexFactory: Send + Sync {
     /// Opens the index that is there, or an empty one.
     fn open(&mut self) -> Result<Box<dyn Index>, OpenIndexError>;
     /// Sets the index that is there aside (never deletes it) and opens an empty one. Answers where
-    /// the old one is now. The old one has been dropped.
+    /// the old one is now. The old one has been dropped. If there can be no empty one, the old one
+    /// stays where it was.
     fn replace(&mut self) -> Result<(Box<dyn Index>, Option<String>), OpenIndexError>;
 }
 
@@ -143,4 +145,12 @@ pub enum OpenIndexError {
     /// It cannot be opened.
     #[error("{0}")]
     Damaged(String),
+    /// The disk is full, may not be written, or fails.
+    #[error("{why}")]
+    Disk {
+        /// What the system refused.
+        kind: io::ErrorKind,
+        /// What it said.
+        why: String,
+    },
 }

@@ -5,6 +5,8 @@ mod support;
 
 use cairn_replica::holdings::Holdings;
 use cairn_store::disk::Disk;
+use cairn_store::index::memory_index::MemoryIndexFactory;
+use cairn_store::index::{Index, IndexFactory, OpenIndexError};
 use cairn_store::segments::{SEGMENT_HEADER_BYTES, Scanned, Segments};
 use cairn_store::{
     Fresh, ModelDisk, OpenReport, Rebuilt, SegmentStore, Store, StoreError, WriteSet,
@@ -15,6 +17,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Author, URGENT, fresh, incoming, journal, open_model, options, outbox_frame};
 use tempfile::TempDir;
 
@@ -288,6 +292,47 @@ fn an_index_with_rotten_stretches_never_misleads() {
     }
     println!("{rebuilt} of 16 rebuilt, {replayed} replayed");
     assert!(rebuilt + replayed > 8, "the damage was felt");
+}
+
+/// An index that the disk refuses to open, and whether it was set aside.
+struct Refused(std::io::ErrorKind, Arc<AtomicBool>);
+
+impl IndexFactory for Refused {
+    fn open(&mut self) -> Result<Box<dyn Index>, OpenIndexError> {
+        let why = "as asked".to_owned();
+        Err(OpenIndexError::Disk { kind: self.0, why })
+    }
+    fn replace(&mut self) -> Result<(Box<dyn Index>, Option<String>), OpenIndexError> {
+        self.1.store(true, Ordering::Relaxed);
+        MemoryIndexFactory.replace()
+    }
+}
+
+#[test]
+fn an_index_on_a_disk_that_is_full_is_left_where_it_is() {
+    let open = |kind| {
+        let (disk, _) = filled(10);
+        let replaced = Arc::new(AtomicBool::new(false));
+        let factory = Box::new(Refused(kind, Arc::clone(&replaced)));
+        let opened = SegmentStore::open_on(disk, factory, &options(2));
+        (
+            opened.map(|(_, report)| report),
+            replaced.load(Ordering::Relaxed),
+        )
+    };
+    for kind in [
+        std::io::ErrorKind::StorageFull,
+        std::io::ErrorKind::ReadOnlyFilesystem,
+    ] {
+        let (opened, replaced) = open(kind);
+        let error = opened.unwrap_err();
+        assert!(matches!(error, StoreError::Disk { .. }), "{error}");
+        assert_eq!((error.disk_fault(), replaced), (Some(kind), false));
+    }
+    // A bad sector may spare another file.
+    let io_error = std::io::Error::from_raw_os_error(5).kind();
+    let (opened, replaced) = open(io_error);
+    assert!(replaced && opened.unwrap().rebuilt.is_some());
 }
 
 #[test]

@@ -171,8 +171,6 @@ pub enum Role {
     Viewer,
     /// Looks after the programme.
     Ops,
-    /// Hands on between devices.
-    Hub,
 }
 
 /// `cairn ops scope`.

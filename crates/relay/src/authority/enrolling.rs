@@ -234,13 +234,19 @@ fn usual_access(role: Role) -> Access {
 
 fn check(request: &NewCodeRequest) -> Result<(), AuthorityFault> {
     let wrong = |what, why: String| Err(RequestFault::Text { what, why }.into());
+    if request.role == Role::Hub {
+        return wrong(
+            "the role",
+            "there are no hubs in this version; a relay or a device can hand on".into(),
+        );
+    }
     if matches!(request.role, Role::Centre | Role::Relay) {
-        return wrong("the role", "expected device, viewer, ops or hub".into());
+        return wrong("the role", "expected device, viewer or ops".into());
     }
     if request.uses == 0 || request.uses > USES_MAX {
         return wrong("the uses", format!("expected 1 to {USES_MAX}"));
     }
-    if request.scopes.is_empty() && request.role != Role::Hub {
+    if request.scopes.is_empty() {
         return wrong("the scopes", "name at least one".into());
     }
     if request.scopes.len() > limits::MEMBER_SCOPES_MAX {

@@ -18,19 +18,11 @@ impl Shared {
         question: impl FnOnce(&mut Centre) -> Result<R, CentreError> + Send + 'static,
     ) -> Result<R, OpsError> {
         let Some(centre) = &self.centre else {
-            return Err(match &self.centre_failure {
-                Some(failure) => OpsError::new(
-                    "centre_failed",
-                    format!("the centre did not start: {failure}"),
-                    "See the daemon's first lines; restart it once that is mended.",
-                )
-                .exits(8),
-                None => OpsError::new(
-                    "no_centre",
-                    "this relay runs without a centre, so it cannot read records",
-                    "Ask where the centre runs, or set centre = true in relay.toml.",
-                ),
-            });
+            return Err(OpsError::new(
+                "no_centre",
+                "this relay runs without a centre, so it cannot read records",
+                "Ask where the centre runs, or set centre = true in relay.toml.",
+            ));
         };
         Ok(centre.ask(question).await??)
     }

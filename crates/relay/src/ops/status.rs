@@ -132,13 +132,9 @@ fn unseen(
 fn failure(shared: &Shared) -> Option<String> {
     let centre = || {
         let running = shared.centre.as_ref()?.failure();
-        running.map(|failure| format!("the centre: {failure}"))
+        running.map(|failure| format!("the centre cannot go on and tries again: {failure}"))
     };
-    let no_centre = || {
-        let failure = shared.centre_failure.as_ref()?;
-        Some(format!("the centre did not start: {failure}"))
-    };
-    shared.engine.failure().or_else(centre).or_else(no_centre)
+    shared.engine.failure().or_else(centre)
 }
 
 fn act_now(

@@ -135,6 +135,7 @@ async fn requests_that_make_no_sense_are_refused_with_words() {
     for (role, scopes, uses) in [
         ("king", vec!["north"], 1),
         ("relay", vec!["north"], 1),
+        ("hub", vec!["north"], 1),
         ("device", vec![], 1),
         ("device", vec!["north"], 0),
         ("device", vec!["north:everything"], 1),

@@ -4,5 +4,6 @@ mod crashing;
 mod enrolling;
 mod folder;
 mod reading;
+mod recovering;
 mod revoking;
 mod support;

@@ -59,6 +59,16 @@ impl SledFactory {
     }
 }
 
+impl SledFactory {
+    /// What could not be opened in its place is empty.
+    fn put_back(&self, aside: &str) -> io::Result<()> {
+        if self.folder.exists() {
+            std::fs::remove_dir_all(&self.folder)?;
+        }
+        std::fs::rename(self.folder.with_file_name(aside), &self.folder)
+    }
+}
+
 impl IndexFactory for SledFactory {
     fn open(&mut self) -> Result<Box<dyn Index>, OpenIndexError> {
         let begun = Instant::now();
@@ -74,10 +84,21 @@ impl IndexFactory for SledFactory {
     }
 
     fn replace(&mut self) -> Result<(Box<dyn Index>, Option<String>), OpenIndexError> {
-        let aside = self
-            .set_aside()
-            .map_err(|error| OpenIndexError::Damaged(format!("cannot be set aside: {error}")))?;
-        Ok((self.open()?, aside))
+        let aside = self.set_aside().map_err(|error| OpenIndexError::Disk {
+            kind: error.kind(),
+            why: format!("cannot be set aside: {error}"),
+        })?;
+        match self.open() {
+            Ok(index) => Ok((index, aside)),
+            Err(error) => {
+                if let Some(aside) = aside
+                    && let Err(why) = self.put_back(&aside)
+                {
+                    tracing::warn!("the index that was set aside stays there: {why}");
+                }
+                Err(error)
+            }
+        }
     }
 }
 
@@ -120,13 +141,34 @@ fn open_unwatched(options: &SledFactory) -> Result<SledIndex, OpenIndexError> {
             synced: BTreeSet::new(),
         }),
         Err(sled::Error::Io(error)) if is_lock_error(&error) => Err(OpenIndexError::Locked),
-        Err(error) => Err(OpenIndexError::Damaged(error.to_string())),
+        Err(error) => Err(match disk_fault(&error) {
+            Some(kind) => OpenIndexError::Disk {
+                kind,
+                why: error.to_string(),
+            },
+            None => OpenIndexError::Damaged(error.to_string()),
+        }),
     }
 }
 
 fn is_lock_error(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
         || error.to_string().contains("could not acquire lock")
+}
+
+/// What the system refused. The kinds that are left out are those by which sled itself calls bytes
+/// unreadable.
+fn disk_fault(error: &sled::Error) -> Option<io::ErrorKind> {
+    use io::ErrorKind::{InvalidData, InvalidInput, NotFound, Other, UnexpectedEof};
+    match error {
+        sled::Error::Io(error) => Some(error.kind()).filter(|kind| {
+            !matches!(
+                kind,
+                InvalidData | InvalidInput | NotFound | Other | UnexpectedEof
+            )
+        }),
+        _ => None,
+    }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -142,10 +184,12 @@ fn fenced<R>(doing: &'static str, call: impl FnOnce() -> sled::Result<R>) -> Res
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(IndexError {
             doing,
+            disk: disk_fault(&error),
             why: error.to_string(),
         }),
         Err(panic) => Err(IndexError {
             doing,
+            disk: None,
             why: panic_text(&*panic),
         }),
     }
@@ -214,6 +258,7 @@ impl Index for SledIndex {
         fenced("flushing", || self.db()?.flush())?;
         self.sync_files().map_err(|error| IndexError {
             doing: "syncing",
+            disk: Some(error.kind()),
             why: error.to_string(),
         })
     }
@@ -259,5 +304,45 @@ impl SledIndex {
         }
         File::open(self.folder.join("db"))?.sync_all()?;
         File::open(&self.folder)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_rot() {
+        let refused = |error: io::Error| {
+            let error = sled::Error::Io(error);
+            // sled hands copies of its first error to whoever calls later.
+            let later = error.clone();
+            (
+                fenced("flushing", || Err::<(), _>(error)).unwrap_err().disk,
+                fenced("flushing", || Err::<(), _>(later)).unwrap_err().disk,
+            )
+        };
+        let full = Some(io::ErrorKind::StorageFull);
+        assert_eq!(refused(io::Error::from_raw_os_error(28)), (full, full));
+        let (first, later) = refused(io::Error::from_raw_os_error(5));
+        assert!(first.is_some() && first == later);
+        let rot = io::Error::new(io::ErrorKind::UnexpectedEof, "short");
+        assert_eq!(refused(rot), (None, None));
+        let panicked = fenced("reading", || -> sled::Result<()> { panic!("as asked") });
+        assert_eq!(panicked.unwrap_err().disk, None);
+    }
+
+    #[test]
+    fn where_no_new_index_can_be_the_old_one_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = folder.path().join(FOLDER);
+        std::fs::create_dir(&old).unwrap();
+        std::fs::write(old.join("db"), b"old").unwrap();
+        let factory = SledFactory::new(folder.path());
+        let aside = factory.set_aside().unwrap().unwrap();
+        std::fs::create_dir(&old).unwrap();
+        factory.put_back(&aside).unwrap();
+        assert_eq!(std::fs::read(old.join("db")).unwrap(), b"old");
+        assert!(!folder.path().join(aside).exists());
     }
 }

@@ -16,6 +16,7 @@ use crate::segments::{Location, Scanned, Segments, segment_number};
 use cairn_wire::frame::Backlog;
 use cairn_wire::ids::{DeviceKey, ProgrammeId};
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -329,6 +330,15 @@ fn open_index<D: Disk>(
         Ok(index) => index,
         Err(OpenIndexError::Locked) => return Err(StoreError::Locked),
         Err(OpenIndexError::Damaged(why)) => return Ok(Usable::No(why)),
+        // Where the disk has no room or may not be written another index finds none either. A bad
+        // sector it may find.
+        Err(OpenIndexError::Disk { kind, why }) if refuses_writing(kind) => {
+            return Err(StoreError::Disk {
+                doing: "opening the index",
+                source: io::Error::new(kind, why),
+            });
+        }
+        Err(OpenIndexError::Disk { why, .. }) => return Ok(Usable::No(why)),
     };
     let progress = match Progress::load(&*index) {
         Ok(Some(progress)) => progress,
@@ -372,8 +382,24 @@ fn replace_index(
         OpenIndexError::Damaged(why) => StoreError::Index(crate::error::IndexError {
             doing: "making it anew",
             why,
+            disk: None,
         }),
+        OpenIndexError::Disk { kind, why } => StoreError::Disk {
+            doing: "making the index anew",
+            source: io::Error::new(kind, why),
+        },
     })
+}
+
+fn refuses_writing(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::OutOfMemory
+    )
 }
 
 /// Is the last frame that the index has read still there, and every file before it?

@@ -322,6 +322,7 @@ impl Index for SharedIndex {
             return Err(IndexError {
                 doing: "writing",
                 why: "as asked".to_owned(),
+                disk: None,
             });
         }
         let mut now = self.now.lock().unwrap();
