@@ -2,8 +2,8 @@
 //!
 //! One seed decides everything; virtual time goes from event to event. While it lasts, people edit,
 //! devices meet relays and each other, connections break, replicas lose power, are restored from
-//! backups or cloned, relays' disks are set back, members are revoked. Then all of it stops, everybody
-//! syncs three times, and whatever was promised must be everywhere.
+//! backups or cloned, relays' disks are set back, members are revoked or lose a scope. Then all of it
+//! stops, everybody syncs three times, and whatever was promised must be everywhere.
 
 mod acting;
 mod healing;
@@ -53,6 +53,8 @@ pub struct Report {
     pub clones: u64,
     /// Members revoked.
     pub revoked: u64,
+    /// Members that lost one of their scopes.
+    pub narrowed: u64,
     /// Members enrolled while it ran.
     pub enrolled: u64,
     /// Promises in the ledger.
@@ -135,6 +137,8 @@ struct Replica {
     node: Option<Node>,
     backup: Option<(ModelDisk, Survivor)>,
     revoked: bool,
+    /// A scope that its device had once: it goes on writing there, hands in, and gets nothing.
+    lost: Option<ScopeId>,
     cloned: bool,
     cut_off_until: u64,
     disk_may_fail: bool,
@@ -151,6 +155,7 @@ impl Replica {
             node: None,
             backup: None,
             revoked: false,
+            lost: None,
             cloned: false,
             cut_off_until: 0,
             disk_may_fail: false,
@@ -193,6 +198,7 @@ enum Event {
         connection: u64,
     },
     Restart(Place),
+    Narrow,
     Act,
 }
 
@@ -366,6 +372,7 @@ impl World {
                     self.open(place)?;
                 }
             }
+            Event::Narrow => self.narrow()?,
             Event::Act => self.act()?,
         }
         Ok(true)

@@ -14,7 +14,8 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
 fn after_healing_nothing_promised_is_missing() {
     let first = from_environment("CAIRN_SIM_FIRST", 1);
     let count = from_environment("CAIRN_SIM_SEEDS", 20);
-    let (mut promises, mut crashes, mut set_back, mut clones, mut revoked) = (0, 0, 0, 0, 0);
+    let (mut promises, mut crashes, mut set_back, mut clones) = (0, 0, 0, 0);
+    let (mut revoked, mut narrowed) = (0, 0);
     for seed in first..first + count {
         match simulate(seed, Bugs::default()) {
             Ok(report) => {
@@ -23,6 +24,7 @@ fn after_healing_nothing_promised_is_missing() {
                 set_back += report.set_back;
                 clones += report.clones;
                 revoked += report.revoked;
+                narrowed += report.narrowed;
             }
             Err(violation) => panic!("seed {seed}: {violation}; replay with: cargo sim {seed}"),
         }
@@ -31,7 +33,7 @@ fn after_healing_nothing_promised_is_missing() {
     assert!(promises > 100 * count);
     assert!(crashes > 10 * count);
     if count >= 20 {
-        assert!(set_back > 0 && clones > 0 && revoked > 0);
+        assert!(set_back > 0 && clones > 0 && revoked > 0 && narrowed > 0);
     }
 }
 

@@ -18,6 +18,10 @@ const ENROLLED_MAX: u64 = 2;
 impl World {
     pub(super) fn run_faults(&mut self) -> Result<(), Violation> {
         self.schedule(1, Event::Act);
+        if self.report.seed % 5 == 1 {
+            let at = self.dice.between(FAULTS_MS / 4, FAULTS_MS);
+            self.schedule(at, Event::Narrow);
+        }
         while self.step(FAULTS_MS)? {}
         Ok(())
     }
@@ -273,6 +277,7 @@ impl World {
         clone.disk = original.disk.copy();
         clone.index = original.index.copy();
         clone.revoked = original.revoked;
+        clone.lost = original.lost;
         clone.cloned = true;
         self.replicas.push(clone);
         let to = self.replicas.len() - 1;
@@ -300,6 +305,29 @@ impl World {
             replica.revoked |= replica.secret.device() == secret.device();
         }
         self.programme.revoke(&secret);
+        self.authority_speaks()
+    }
+
+    /// A member loses one of its scopes, whoever of its peers has heard of it.
+    pub(super) fn narrow(&mut self) -> Result<(), Violation> {
+        let members: Vec<Place> = (0..self.replicas.len())
+            .filter(|it| self.replicas[*it].role == MemberRole::Device)
+            .filter(|it| !self.replicas[*it].revoked)
+            .collect();
+        let Some(place) = self.dice.pick(&members) else {
+            return Ok(());
+        };
+        let secret = self.replicas[place].secret.clone();
+        let lost = self.dice.pick(&self.replicas[place].scopes);
+        let mut kept = self.replicas[place].scopes.clone();
+        kept.retain(|scope| Some(*scope) != lost);
+        for replica in &mut self.replicas {
+            if replica.secret.device() == secret.device() {
+                replica.lost = lost;
+            }
+        }
+        self.report.narrowed += 1;
+        self.programme.narrow(&secret, &kept);
         self.authority_speaks()
     }
 

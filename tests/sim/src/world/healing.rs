@@ -34,7 +34,10 @@ impl World {
                 }
                 self.proven = [false; 2];
                 self.sync_to_the_end(place)?;
-                if round == ROUNDS && !self.replicas[place].revoked && self.proven != [true; 2] {
+                // Who hands in says goodbye first, and the goodbye may overtake its last marks.
+                let replica = &self.replicas[place];
+                let proven = self.proven[0] && (self.proven[1] || replica.lost.is_some());
+                if round == ROUNDS && !replica.revoked && !proven {
                     return Err(Violation::NotProven(place));
                 }
             }
@@ -74,6 +77,7 @@ impl World {
         let mut first: Option<(Place, BTreeSet<EntryId>)> = None;
         for (place, replica) in self.replicas.iter().enumerate() {
             let carries = replica.role == MemberRole::Relay || replica.scopes.contains(&of.scope);
+            let carries = carries && replica.lost != Some(of.scope);
             let Some(node) = replica
                 .node
                 .as_ref()
