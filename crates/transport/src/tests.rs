@@ -18,7 +18,7 @@ use cairn_keys::sealing::ScopeKey;
 use cairn_store::{
     Fresh, Incoming, ModelDisk, OpenOptions, SegmentStore, Store, TableName, WriteSet,
 };
-use cairn_wire::frame::ScopeLane;
+use cairn_wire::frame::{CloseReason, ScopeLane};
 use cairn_wire::{
     DeviceKey, Entry, EntryHeader, EntryId, Lane, ProgrammeId, ScopeId, entry::FORMAT_VERSION,
 };
@@ -119,7 +119,11 @@ impl Programme {
     }
 
     fn replica(&self, secret: &DeviceSecret) -> Handle {
-        let store = self.store(secret, ModelDisk::new());
+        self.replica_on(secret, ModelDisk::new())
+    }
+
+    fn replica_on(&self, secret: &DeviceSecret, disk: ModelDisk) -> Handle {
+        let store = self.store(secret, disk);
         engine::start(store, EngineOptions::default()).unwrap()
     }
 
@@ -209,6 +213,34 @@ async fn count(handle: &Handle) -> u64 {
         .call(|store| store.journal_end(OF).position)
         .await
         .unwrap()
+}
+
+/// Waits until a replica holds so many entries.
+async fn until(handle: &Handle, entries: u64) {
+    let mut pulse = handle.subscribe();
+    let reached = async {
+        while count(handle).await < entries {
+            pulse.changed().await.unwrap();
+        }
+    };
+    let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+    assert!(reached.is_ok(), "{} of {entries}", count(handle).await);
+}
+
+/// The word with which a sync was refused for good, if it was.
+fn refusal(done: &Result<SyncReport, SyncError>) -> Option<CloseReason> {
+    match done {
+        Err(SyncError::Refused { reason, .. }) => Some(*reason),
+        _ => None,
+    }
+}
+
+/// The word with which a peer could not go on, if it could not.
+fn hindrance(done: &Result<SyncReport, SyncError>) -> Option<CloseReason> {
+    match done {
+        Err(SyncError::NotNow { reason, .. }) => Some(*reason),
+        _ => None,
+    }
 }
 
 /// A device of a relay's programme that knows how to reach it.
@@ -307,18 +339,24 @@ fn secret(seed: u8) -> DeviceSecret {
     crate::endpoint::tests::secret(seed)
 }
 
-/// A programme, a relay and so many devices.
-fn world(devices: u8) -> (Programme, Relay, Vec<Device>) {
-    world_with(devices, AcceptOptions::default())
-}
-
-fn world_with(devices: u8, options: AcceptOptions) -> (Programme, Relay, Vec<Device>) {
+/// A programme whose members are a relay and so many devices; none of them runs.
+fn members(devices: u8) -> (Programme, DeviceSecret) {
     let mut programme = Programme::new();
     let relay = secret(100);
     programme.member(&relay, Role::Relay);
     for seed in 0..devices {
         programme.member(&secret(101 + seed), Role::Device);
     }
+    (programme, relay)
+}
+
+/// A programme, a relay and so many devices.
+fn world(devices: u8) -> (Programme, Relay, Vec<Device>) {
+    world_with(devices, AcceptOptions::default())
+}
+
+fn world_with(devices: u8, options: AcceptOptions) -> (Programme, Relay, Vec<Device>) {
+    let (programme, relay) = members(devices);
     let handle = programme.replica(&relay);
     let relay = Relay::start(&relay, handle, options);
     let devices = (0..devices)

@@ -8,7 +8,6 @@ use crate::side_objects::grant_object;
 use cairn_keys::enrolment::{Admission, Code, CodeScope, CodeSecret, IssuedCode, Request};
 use cairn_keys::grant::Grant;
 use cairn_keys::membership::Standing;
-use cairn_wire::frame::CloseReason;
 use std::sync::{Arc, Mutex};
 
 /// Signs members beside the relay, as the simple mode does.
@@ -70,9 +69,7 @@ struct Setting {
 }
 
 fn setting(uses: u32, queue_first: bool) -> Setting {
-    let mut programme = Programme::new();
-    let relay_secret = secret(100);
-    programme.member(&relay_secret, Role::Relay);
+    let (programme, relay_secret) = members(0);
     let handle = programme.replica(&relay_secret);
     let code_secret = CodeSecret::from_bytes(&[6; 16]);
     let scopes = vec![(SCOPE, Access::Write)];

@@ -5,7 +5,7 @@ use crate::connection::open_channels;
 use crate::dial::dial;
 use crate::link::LinkError;
 use crate::registry::SessionState;
-use cairn_wire::frame::{self, Channel, CloseReason, ControlFrame};
+use cairn_wire::frame::{self, Channel, ControlFrame};
 use cairn_wire::limits;
 
 /// Waits for the relay to hang up.
@@ -88,10 +88,7 @@ async fn more_streams_than_channels_are_refused() {
 
 /// A relay that is quick to give up.
 fn impatient_relay() -> (Programme, Relay, Device) {
-    let mut programme = Programme::new();
-    let relay_secret = secret(100);
-    programme.member(&relay_secret, Role::Relay);
-    programme.member(&secret(101), Role::Device);
+    let (programme, relay_secret) = members(1);
     let network = NetworkOptions {
         handshake: Duration::from_millis(200),
         stall: Duration::from_millis(300),
@@ -208,10 +205,7 @@ async fn a_crowd_under_one_key_loses_its_oldest() {
 
 #[tokio::test]
 async fn strangers_under_load_must_prove_their_address_and_still_come_in() {
-    let mut programme = Programme::new();
-    let relay_secret = secret(100);
-    programme.member(&relay_secret, Role::Relay);
-    programme.member(&secret(101), Role::Device);
+    let (programme, relay_secret) = members(1);
     let network = NetworkOptions {
         half_open_before_retry: 0,
         ..network()

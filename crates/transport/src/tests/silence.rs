@@ -67,10 +67,7 @@ fn short() -> NetworkOptions {
 
 #[tokio::test]
 async fn silence_in_the_middle_costs_at_most_one_window_again() {
-    let mut programme = Programme::new();
-    let relay_secret = secret(100);
-    programme.member(&relay_secret, Role::Relay);
-    programme.member(&secret(101), Role::Device);
+    let (programme, relay_secret) = members(1);
     let handle = programme.replica(&relay_secret);
     let options = AcceptOptions::default();
     let relay = Relay::start_on(&relay_secret, handle, options, short(), 0);
@@ -109,10 +106,7 @@ async fn silence_in_the_middle_costs_at_most_one_window_again() {
             sync_once(&handle, &identity, &target, &options, &mut on_event).await
         }
     });
-    let mut pulse = relay.handle.subscribe();
-    while count(&relay.handle).await < 30 {
-        pulse.changed().await.unwrap();
-    }
+    until(&relay.handle, 30).await;
     proxy.silent.store(true, Ordering::Relaxed);
     // The connection dies, and several attempts to dial meet silence.
     for _ in 0..3 {
@@ -149,14 +143,9 @@ async fn a_sync_that_is_killed_in_the_middle_goes_on_without_doubles() {
             bandwidth_bytes_per_second: Some(400_000),
             ..patient()
         };
-        let mut pulse = relay.handle.subscribe();
         tokio::select! {
             done = device.sync_with(&relay, &slow) => panic!("not in the middle: {done:?}"),
-            () = async {
-                while count(&relay.handle).await < goal {
-                    pulse.changed().await.unwrap();
-                }
-            } => {}
+            () = until(&relay.handle, goal) => {}
         }
     }
     let kept = count(&relay.handle).await;
@@ -175,10 +164,7 @@ async fn a_sync_that_is_killed_in_the_middle_goes_on_without_doubles() {
 
 #[tokio::test]
 async fn a_relay_that_was_killed_and_is_back_tells_old_connections_at_once() {
-    let mut programme = Programme::new();
-    let relay_secret = secret(100);
-    programme.member(&relay_secret, Role::Relay);
-    programme.member(&secret(101), Role::Device);
+    let (programme, relay_secret) = members(1);
     // Nobody's patience with silence ends before the test's.
     let network = NetworkOptions {
         idle: Duration::from_secs(3600),
@@ -204,11 +190,8 @@ async fn a_relay_that_was_killed_and_is_back_tells_old_connections_at_once() {
         bandwidth_bytes_per_second: Some(300_000),
         ..patient()
     };
-    let mut pulse = handle.subscribe();
     let (report, ()) = tokio::join!(device.sync_to(&target, &options), async {
-        while count(&handle).await < 20 {
-            pulse.changed().await.unwrap();
-        }
+        until(&handle, 20).await;
         // As if the first relay had been killed: what knows nothing of the connection answers.
         proxy.relay.send(after.acceptor.local_addr()).unwrap();
     });
@@ -220,13 +203,9 @@ async fn a_relay_that_was_killed_and_is_back_tells_old_connections_at_once() {
 
 #[tokio::test]
 async fn what_is_acknowledged_survives_a_power_cut_at_the_relay_at_any_moment() {
-    let mut programme = Programme::new();
-    let relay_secret = secret(100);
-    programme.member(&relay_secret, Role::Relay);
-    programme.member(&secret(101), Role::Device);
+    let (programme, relay_secret) = members(1);
     let disk = ModelDisk::new();
-    let store = programme.store(&relay_secret, disk.clone());
-    let handle = engine::start(store, EngineOptions::default()).unwrap();
+    let handle = programme.replica_on(&relay_secret, disk.clone());
     let relay = Relay::start(&relay_secret, handle, AcceptOptions::default());
     let device = Device::new(&programme, secret(101));
     programme

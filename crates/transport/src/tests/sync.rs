@@ -6,7 +6,6 @@ use crate::registry::{Direction, SessionState};
 use crate::side_objects::grant_object;
 use cairn_keys::grant::Grant;
 use cairn_store::Failure;
-use cairn_wire::frame::CloseReason;
 use tokio::sync::oneshot;
 
 #[tokio::test]
@@ -112,17 +111,12 @@ async fn entries_of_twenty_sessions_become_durable_in_one_commit() {
 
 #[tokio::test]
 async fn a_live_session_streams_both_ways_and_survives_the_relay() {
-    let (mut programme, mut relay, mut devices) = (Programme::new(), None, Vec::new());
-    let relay_secret = secret(100);
-    programme.member(&relay_secret, Role::Relay);
-    for seed in [101, 102] {
-        programme.member(&secret(seed), Role::Device);
-        devices.push(Device::new(&programme, secret(seed)));
-    }
+    let (programme, relay_secret) = members(2);
+    let devices = [101, 102].map(|seed| Device::new(&programme, secret(seed)));
+    let mut relay = None;
     let disk = ModelDisk::new();
     let start = |port| {
-        let store = programme.store(&relay_secret, disk.clone());
-        let handle = engine::start(store, EngineOptions::default()).unwrap();
+        let handle = programme.replica_on(&relay_secret, disk.clone());
         let options = AcceptOptions::default();
         Relay::start_on(&relay_secret, handle, options, network(), port)
     };
@@ -147,7 +141,7 @@ async fn a_live_session_streams_both_ways_and_survives_the_relay() {
         });
         keeping.push((stop, kept));
     }
-    let [one, two] = &devices[..] else { panic!() };
+    let [one, two] = &devices;
     programme.write(&one.handle, &one.secret, 3, 100).await;
     until(&two.handle, 3).await;
     programme.write(&two.handle, &two.secret, 4, 100).await;
@@ -258,28 +252,7 @@ async fn a_live_member_gets_its_grants_at_once_and_hears_of_its_revocation() {
             .unwrap();
     };
     let (kept, ()) = tokio::join!(keeping, acting);
-    assert!(
-        matches!(
-            kept,
-            Err(SyncError::Refused {
-                reason: CloseReason::Revoked,
-                ..
-            })
-        ),
-        "{kept:?}"
-    );
-}
-
-/// Waits until a replica holds so many entries.
-async fn until(handle: &Handle, entries: u64) {
-    let mut pulse = handle.subscribe();
-    let reached = async {
-        while count(handle).await < entries {
-            pulse.changed().await.unwrap();
-        }
-    };
-    let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
-    assert!(reached.is_ok(), "{} of {entries}", count(handle).await);
+    assert_eq!(refusal(&kept), Some(CloseReason::Revoked));
 }
 
 #[tokio::test]
@@ -304,18 +277,9 @@ async fn who_may_not_in_is_told_one_word() {
         .await;
 
     let stranger = Device::new(&programme, secret(50));
-    let refused = stranger.sync(&relay).await.unwrap_err();
-    assert!(
-        matches!(
-            refused,
-            SyncError::Refused {
-                reason: CloseReason::Unknown,
-                ..
-            }
-        ),
-        "{refused:?}"
-    );
-    assert!(!refused.retryable());
+    let refused = stranger.sync(&relay).await;
+    assert_eq!(refusal(&refused), Some(CloseReason::Unknown));
+    assert!(!refused.unwrap_err().retryable());
 
     let revocation = programme.revoke(&revoked.secret);
     relay
@@ -323,17 +287,8 @@ async fn who_may_not_in_is_told_one_word() {
         .call(move |store| store.append_authority(vec![revocation]).unwrap())
         .await
         .unwrap();
-    let refused = revoked.sync(&relay).await.unwrap_err();
-    assert!(
-        matches!(
-            refused,
-            SyncError::Refused {
-                reason: CloseReason::Revoked,
-                ..
-            }
-        ),
-        "{refused:?}"
-    );
+    let refused = revoked.sync(&relay).await;
+    assert_eq!(refusal(&refused), Some(CloseReason::Revoked));
     // A lost phone may hold the only record of a mine: what it hands in is kept.
     assert_eq!(count(&relay.handle).await, 4);
 
@@ -347,10 +302,7 @@ async fn who_may_not_in_is_told_one_word() {
 
 #[tokio::test]
 async fn a_full_house_and_a_wrong_key_are_told_apart_from_nobody() {
-    let mut programme = Programme::new();
-    let relay = secret(100);
-    programme.member(&relay, Role::Relay);
-    programme.member(&secret(101), Role::Device);
+    let (programme, relay) = members(1);
     let full = AcceptOptions {
         sessions_max: 0,
         ..AcceptOptions::default()
@@ -361,18 +313,9 @@ async fn a_full_house_and_a_wrong_key_are_told_apart_from_nobody() {
         patience: Duration::ZERO,
         ..patient()
     };
-    let busy = device.sync_with(&relay, &impatient).await.unwrap_err();
-    assert!(
-        matches!(
-            busy,
-            SyncError::NotNow {
-                reason: CloseReason::Busy,
-                ..
-            }
-        ),
-        "{busy:?}"
-    );
-    assert!(busy.retryable());
+    let busy = device.sync_with(&relay, &impatient).await;
+    assert_eq!(hindrance(&busy), Some(CloseReason::Busy));
+    assert!(busy.unwrap_err().retryable());
 
     let mut wrong = relay.target();
     wrong.relay = secret(99).device();
@@ -438,13 +381,9 @@ async fn a_byte_budget_ends_the_sync_and_the_next_goes_on() {
 
 #[tokio::test]
 async fn a_store_that_fails_acknowledges_nothing_and_says_so() {
-    let mut programme = Programme::new();
-    let relay_secret = secret(100);
-    programme.member(&relay_secret, Role::Relay);
-    programme.member(&secret(101), Role::Device);
+    let (programme, relay_secret) = members(1);
     let disk = ModelDisk::new();
-    let store = programme.store(&relay_secret, disk.clone());
-    let handle = engine::start(store, EngineOptions::default()).unwrap();
+    let handle = programme.replica_on(&relay_secret, disk.clone());
     let relay = Relay::start(&relay_secret, handle, AcceptOptions::default());
     let device = Device::new(&programme, secret(101));
     programme
@@ -456,25 +395,15 @@ async fn a_store_that_fails_acknowledges_nothing_and_says_so() {
         patience: Duration::ZERO,
         ..patient()
     };
-    let failed = device.sync_with(&relay, &impatient).await.unwrap_err();
-    assert!(
-        matches!(
-            failed,
-            SyncError::NotNow {
-                reason: CloseReason::StoreFailed,
-                ..
-            }
-        ),
-        "{failed:?}"
-    );
+    let failed = device.sync_with(&relay, &impatient).await;
+    assert_eq!(hindrance(&failed), Some(CloseReason::StoreFailed));
     assert!(relay.handle.failure().is_some());
     let call = relay.handle.call(|_| ()).await;
     assert!(matches!(call, Err(crate::EngineError::StoreFailed(_))));
     assert!(relay.handle.stop().await.is_err());
     drop(relay);
 
-    let store = programme.store(&relay_secret, disk);
-    let handle = engine::start(store, EngineOptions::default()).unwrap();
+    let handle = programme.replica_on(&relay_secret, disk);
     let relay = Relay::start(&relay_secret, handle, AcceptOptions::default());
     assert!(device.sync(&relay).await.unwrap().complete);
     assert_eq!(held(&relay.handle).await, held(&device.handle).await);
@@ -485,8 +414,7 @@ async fn a_failure_in_a_call_closes_the_sessions_too() {
     let (programme, _relay, devices) = world(1);
     let device = &devices[0];
     let disk = ModelDisk::new();
-    let store = programme.store(&secret(102), disk.clone());
-    let handle = engine::start(store, EngineOptions::default()).unwrap();
+    let handle = programme.replica_on(&secret(102), disk.clone());
     disk.fail_after(0, Failure::Io);
     let put = handle
         .call(|store| {
