@@ -268,6 +268,13 @@ pub struct Edit {
     /// Take back a tick or an entry
     #[arg(long, value_name = "FIELD=CODE")]
     pub remove: Vec<String>,
+    /// Suggest a value for another's record: it changes nothing until a member who may decide takes
+    /// it. In safety fields it is an ordinary edit, which counts at once where it is no safer
+    #[arg(long, value_name = "FIELD=VALUE", allow_hyphen_values = true)]
+    pub suggest: Vec<String>,
+    /// Why it is suggested
+    #[arg(long, value_name = "TEXT", requires = "suggest")]
+    pub comment: Option<String>,
     /// Why
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -356,10 +363,13 @@ pub struct Decide {
     #[arg(
         long,
         value_name = "A|CHANGE",
-        required_unless_present = "value",
+        required_unless_present_any = ["value", "turn_down"],
         conflicts_with = "value"
     )]
     pub take: Option<String>,
+    /// Do not take the suggestion of this letter
+    #[arg(long, value_name = "A", conflicts_with_all = ["take", "value"])]
+    pub turn_down: Option<String>,
     /// Another value, that nobody gave yet
     #[arg(
         long,

@@ -265,7 +265,7 @@ fn reason_code(reason: CloseReason) -> &'static str {
 fn member_exit_code(error: &MemberError) -> u8 {
     match error {
         MemberError::Request(request) => match request {
-            RequestError::NotPermitted { .. } => 5,
+            RequestError::NotPermitted { .. } | RequestError::MayNotDecide { .. } => 5,
             RequestError::WhichScope(_) => 2,
             _ => 1,
         },
@@ -282,7 +282,9 @@ fn member_code(error: &MemberError) -> &'static str {
         MemberError::Request(request) => match request {
             RequestError::NotFound(_) => "not_found",
             RequestError::Ambiguous { .. } => "ambiguous",
-            RequestError::NotPermitted { .. } => "not_permitted",
+            RequestError::NotPermitted { .. } | RequestError::MayNotDecide { .. } => {
+                "not_permitted"
+            }
             RequestError::UnknownScope { .. } => "unknown_scope",
             RequestError::WhichScope(_) => "which_scope",
             RequestError::Form(_) => "form",

@@ -8,7 +8,7 @@ use cairn_member::{
     RowOutcome, Saved, Stage,
 };
 use cairn_records::schema::{self, Kind};
-use cairn_records::{Choice, Edit, Envelope, HistoryEntry};
+use cairn_records::{Choice, Doubt, Duplicates, Edit, Envelope, HistoryEntry};
 use cairn_store::Store;
 use cairn_wire::ids::{ChangeHash, DocumentId, Lane, ScopeId};
 use std::collections::BTreeMap;
@@ -158,6 +158,17 @@ impl Device {
         &self,
     ) -> Result<BTreeMap<String, Vec<(ScopeId, DocumentId)>>, DeviceError> {
         self.try_with(|member, store| member.shared_numbers(store))
+    }
+
+    /// Records that are probably the same as others here, by record.
+    pub fn duplicates(&self) -> Result<Duplicates, DeviceError> {
+        self.try_with(|member, store| member.duplicates(store))
+    }
+
+    /// What is doubtful about a record: told, never refused.
+    pub fn doubts(&self, name: &str) -> Result<Vec<Doubt>, DeviceError> {
+        let (name, now_s) = (name.to_owned(), moment()?.now_s);
+        self.try_with(move |member, store| member.doubts(store, store.membership(), &name, now_s))
     }
 
     /// What was typed and could not be saved.

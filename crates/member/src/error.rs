@@ -46,6 +46,14 @@ pub enum RequestError {
         /// The area of work.
         scope: String,
     },
+    /// The device may not decide there.
+    #[error(
+        "this device may not decide in {scope}: a suggestion waits until a member who may takes it or turns it down"
+    )]
+    MayNotDecide {
+        /// The area of work.
+        scope: String,
+    },
     /// An area of work that is not known here.
     #[error("no area of work {asked:?} is known here; there is {}", list(.known))]
     UnknownScope {

@@ -25,6 +25,7 @@ pub mod delivery;
 pub mod error;
 pub mod import;
 pub mod ingest;
+mod likeness;
 pub mod line;
 pub mod outbox;
 mod overlay;

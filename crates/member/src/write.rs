@@ -13,7 +13,9 @@ use cairn_documents::{
 };
 use cairn_keys::{Access, Membership, Standing};
 use cairn_records::schema::{self, Kind};
-use cairn_records::{Choice, Edit, Envelope, Record, WriteError, apply_edit, apply_root};
+use cairn_records::{
+    Choice, Edit, Envelope, Record, WriteError, apply_edit, apply_root, suggestion,
+};
 use cairn_store::Store;
 use cairn_wire::frame::ScopeLane;
 use cairn_wire::ids::{ChangeHash, DocumentId, ScopeId};
@@ -115,7 +117,7 @@ impl Member {
     }
 
     /// Settles a field by a choice among what was shown. Without the right to decide, or where the
-    /// right ends before others read it, it stands as a proposal.
+    /// right ends before others read it, it stands as a proposal; suggestions wait for who has it.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is a part of the sentence a person says"
@@ -131,13 +133,18 @@ impl Member {
         reason: &str,
     ) -> Result<Saved, MemberError> {
         let line = self.find(store, name)?;
+        let membership = store.membership();
+        let may_decide = membership.may_decide_now(&self.device(), &line.scope);
+        let scope_name = self.scope_name(membership, &line.scope);
         self.edit_with(store, moment, &line, seen, |record| {
             let field = match field {
                 Some(field) => field,
                 None => cairn_records::decide::open_field(record).map_err(refused)?,
             };
-            let edit = cairn_records::decision(record, field, choice, reason).map_err(refused)?;
-            Ok(vec![edit])
+            if field == suggestion::FIELD && !may_decide {
+                return Err(RequestError::MayNotDecide { scope: scope_name }.into());
+            }
+            cairn_records::settlement(record, field, choice, reason).map_err(refused)
         })
     }
 

@@ -21,6 +21,8 @@ pub enum Choice {
     Reading,
     /// Another value, that nobody gave yet.
     Value(Value),
+    /// The suggestion of this letter is not taken.
+    TurnDown(String),
 }
 
 /// Why nothing was decided.
@@ -46,7 +48,7 @@ pub enum DecideError {
     #[error("what was suggested does not fit: {0}")]
     Unfit(String),
     /// A suggestion is settled by taking it or turning it down.
-    #[error("a suggestion is taken or turned down: name its letter")]
+    #[error("a suggestion is taken or turned down by its letter; other values are only taken")]
     NameSuggestion,
     /// A decision needs a reason.
     #[error("a decision needs a reason: --reason TEXT")]
@@ -93,11 +95,13 @@ pub fn settlement(
     choice: &Choice,
     reason: &str,
 ) -> Result<Vec<Edit>, DecideError> {
-    if field != suggestion::FIELD {
-        return Ok(vec![decision(record, field, choice, reason)?]);
-    }
     match choice {
+        _ if field != suggestion::FIELD => Ok(vec![decision(record, field, choice, reason)?]),
         Choice::Letter(_) | Choice::Change(_) => suggestion::take(record, choice, reason),
+        Choice::TurnDown(letter) => {
+            let letter = Choice::Letter(letter.clone());
+            Ok(vec![suggestion::turn_down(record, &letter, reason)?])
+        }
         Choice::Reading | Choice::Value(_) => Err(DecideError::NameSuggestion),
     }
 }
@@ -147,6 +151,7 @@ pub fn decision(
             Taken::Text(text.clone())
         }
         Choice::Value(value) => Taken::Value(value.clone()),
+        Choice::TurnDown(_) => return Err(DecideError::NameSuggestion),
     };
     Ok(Edit::Decide(Decision {
         field: field.to_owned(),

@@ -64,6 +64,18 @@ pub fn doubts(record: &Record, latest_day: Option<&str>) -> Vec<Doubt> {
     doubts
 }
 
+/// The last day that is not in the future anywhere on earth, by a clock in seconds since 1970;
+/// nothing for a clock that cannot be right.
+#[must_use]
+pub fn latest_day(now_s: i64) -> Option<String> {
+    /// Where the day begins first: UTC+14.
+    const AHEAD_S: i64 = 14 * 3_600;
+    let plausible = now_s >= crate::read::EARLIEST_S;
+    let at =
+        plausible.then(|| jiff::Timestamp::from_second(now_s.checked_add(AHEAD_S)?).ok())??;
+    at.to_string().get(..10).map(str::to_owned)
+}
+
 fn base(path: &str) -> &str {
     path.split('/').next().unwrap_or(path)
 }
@@ -153,6 +165,29 @@ fn nothing_and_something(record: &Record, doubts: &mut Vec<Doubt>) {
         let message = "no_hazard_found is yes, and yet hazards are named".to_owned();
         doubts.push(Doubt::new("hazards_and_none", "no_hazard_found", message));
     }
+}
+
+/// Places of other records from which it can be told where others lie.
+const OTHERS_MIN: usize = 5;
+
+/// The box round nine tenths of these places in latitude and in longitude: a few strays say nothing.
+/// Nothing where there are too few.
+#[must_use]
+pub fn where_others_lie(places: &[Position]) -> Option<Bounds> {
+    if places.len() < OTHERS_MIN {
+        return None;
+    }
+    let span = |of: fn(&Position) -> i32| {
+        let mut sorted: Vec<i32> = places.iter().map(of).collect();
+        sorted.sort_unstable();
+        let cut = sorted.len() / 20 + usize::from(sorted.len() >= 10);
+        let kept = sorted.get(cut..sorted.len() - cut)?;
+        Some((*kept.first()?, *kept.last()?))
+    };
+    let (south, north) = span(|at| at.lat_e7)?;
+    let (west, east) = span(|at| at.lon_e7)?;
+    let corner = |lat_e7, lon_e7| Position { lat_e7, lon_e7 };
+    Bounds::of([corner(south, west), corner(north, east)])
 }
 
 /// How far from where others lie a place may be before it is compared, in 1e-7 degree (1°).

@@ -505,8 +505,6 @@ impl<'a, F: Facts> Reader<'a, F> {
         if shown().any(|shown| !shown.verified) {
             record.flags.insert(Flag::Unverified);
         }
-        // The first Cairn is younger than this second (2025-01-01).
-        const EARLIEST_S: i64 = 1_735_689_600;
         let early = |facts: &ChangeFacts| facts.recorded_at_s.is_some_and(|at| at < EARLIEST_S);
         if self.known.values().any(early) {
             record.flags.insert(Flag::ClockDoubtful);
@@ -606,6 +604,9 @@ fn waiting(mut reading: FieldReading) -> FieldReading {
     }
     reading
 }
+
+/// The first Cairn is younger than this second (2025-01-01).
+pub(crate) const EARLIEST_S: i64 = 1_735_689_600;
 
 /// A to Z, then AA, AB …
 fn letter(index: usize) -> String {

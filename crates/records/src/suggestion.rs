@@ -155,7 +155,7 @@ fn is_chosen(shown: &Shown, choice: &Choice) -> bool {
     match choice {
         Choice::Letter(letter) => shown.letter.eq_ignore_ascii_case(letter),
         Choice::Change(change) => shown.change == *change,
-        Choice::Reading | Choice::Value(_) => false,
+        Choice::Reading | Choice::Value(_) | Choice::TurnDown(_) => false,
     }
 }
 

@@ -6,8 +6,10 @@ use crate::arguments::{Conflicts, Explain, List, Show};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::words::{self, count, utc};
+use cairn_device::records::Doubt;
 use cairn_device::records::schema::{self, Explanation, FieldType};
 use cairn_device::{AsOf, Device, Filter, Listed, Stage};
+use cairn_wire::ids::DocumentId;
 use serde_json::{Value as Json, json};
 
 pub fn list(arguments: &List, device: &Device, output: &Output) -> Result<Ended, Failure> {
@@ -201,10 +203,16 @@ pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended,
             json
         })
         .collect();
-    if arguments.history
-        && let Some(object) = object.as_object_mut()
-    {
-        object.insert("history".into(), json!(history));
+    if let Some(object) = object.as_object_mut() {
+        if arguments.history {
+            object.insert("history".into(), json!(history));
+        }
+        if arguments.as_of.is_none() {
+            let doubts = device.doubts(&shown.id.to_string())?;
+            let doubts: Vec<Json> = doubts.iter().map(Doubt::to_json).collect();
+            object.insert("warnings".into(), json!(doubts));
+            object.insert("duplicates".into(), duplicates(&shown.id, device)?);
+        }
     }
     output.answer(&object, || record_in_lines(&object, output));
     if arguments.as_of.is_none() {
@@ -213,6 +221,22 @@ pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended,
         output.say("As it stood then, by the devices' clocks.");
     }
     Ok(Ended::Done)
+}
+
+/// Others that are probably the same record, as `{"id":…,"short_code":…,"why":…}`.
+fn duplicates(id: &DocumentId, device: &Device) -> Result<Json, Failure> {
+    let all = device.duplicates()?;
+    let others = all.get(id).into_iter().flatten();
+    Ok(others
+        .map(|(other, likeness)| {
+            json!({
+                "id": other.to_string(),
+                "short_code": cairn_device::member::short_code(other),
+                "why": likeness.name(),
+                "message": likeness.words(),
+            })
+        })
+        .collect())
 }
 
 fn point_in_time(text: &str, output: &Output) -> Result<AsOf, Failure> {
@@ -289,6 +313,7 @@ pub(crate) fn record_in_lines(object: &Json, output: &Output) -> String {
             count(held, "change")
         ));
     }
+    lines.push_str(&beside_the_fields(object));
     let fields = object.get("fields").and_then(Json::as_object);
     for (name, field) in fields.into_iter().flatten() {
         let said_above = NOT_SHOWN.contains(&name.as_str());
@@ -302,6 +327,60 @@ pub(crate) fn record_in_lines(object: &Json, output: &Output) -> String {
         lines.push_str(&change_in_lines(entry, output));
     }
     lines
+}
+
+/// What is doubtful, which others are probably the same, and derived figures.
+fn beside_the_fields(object: &Json) -> String {
+    let listed = |key: &str| {
+        object
+            .get(key)
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten()
+    };
+    let part = |of: &Json, key: &str| {
+        of.get(key)
+            .and_then(Json::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let mut lines = String::new();
+    for doubt in listed("warnings") {
+        lines.push_str(&format!("check: {}\n", part(doubt, "message")));
+    }
+    for other in listed("duplicates") {
+        let (code, message) = (part(other, "short_code"), part(other, "message"));
+        lines.push_str(&format!("probable duplicate: {code}, {message}\n"));
+    }
+    let derived = object.get("derived").and_then(Json::as_object);
+    for (field, totals) in derived.into_iter().flatten() {
+        let Some(all) = totals.get("all") else {
+            continue;
+        };
+        lines.push_str(&format!("{field}, all together: {}\n", count_in_words(all)));
+    }
+    lines
+}
+
+/// `90`, or `81 to 90, as people disagree`.
+fn count_in_words(count: &Json) -> String {
+    let end = |key: &str| count.get(key).and_then(Json::as_u64);
+    let open = count.get("or_more").is_some();
+    match (end("least"), end("most")) {
+        (Some(least), Some(most)) if open && least == most => {
+            format!("{} or more", words::grouped(least))
+        }
+        (Some(least), Some(most)) => {
+            let (least, most) = (words::grouped(least), words::grouped(most));
+            let why = if open {
+                "or more"
+            } else {
+                "as people disagree"
+            };
+            format!("{least} to {most}, {why}")
+        }
+        _ => in_words(count),
+    }
 }
 
 /// A field: its reading, and where more than one value stands, each of them.
@@ -330,7 +409,14 @@ pub(crate) fn field_in_lines(name: &str, field: &Json, output: &Output) -> Strin
         );
         let mut marks = String::new();
         for (key, word) in [
-            ("proposal", "proposal"),
+            (
+                "proposal",
+                if name == "suggestions" {
+                    "suggestion"
+                } else {
+                    "proposal"
+                },
+            ),
             ("removes", "takes it out"),
             ("decision", "decision"),
             ("implied", "implied"),

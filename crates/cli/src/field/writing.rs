@@ -6,7 +6,7 @@ use crate::arguments::{Decide, Edit, New, Withdraw};
 use crate::failure::Failure;
 use crate::output::Output;
 use cairn_device::records::schema::{self, Class, Kind};
-use cairn_device::records::{self, Choice, Envelope, input};
+use cairn_device::records::{self, Choice, Doubt, Envelope, input};
 use cairn_device::{Device, Saved};
 use cairn_wire::ids::ChangeHash;
 use serde_json::json;
@@ -20,7 +20,7 @@ pub fn new(arguments: &New, device: &Device, output: &Output) -> Result<Ended, F
     }
     let scope = arguments.scope.as_deref();
     let saved = device.new_record(scope, &kind.name, Envelope::default(), edits)?;
-    answer(&saved, kind, Verb::Saved, output);
+    answer(&saved, kind, Verb::Saved, device, output);
     Ok(Ended::Done)
 }
 
@@ -30,19 +30,22 @@ pub fn edit(arguments: &Edit, device: &Device, output: &Output) -> Result<Ended,
     for text in &arguments.remove {
         edits.push(input::remove(kind, text, arguments.reason.as_deref())?);
     }
-    if edits.is_empty() {
-        return Err(Failure::usage("there is nothing to change").hint(
-            "Say what with --set, --add, --remove, --append, --text, --position or --geojson.",
-        ));
-    }
     for edit in &mut edits {
         if let records::Edit::Set { reason, .. } = edit {
             reason.clone_from(&arguments.reason);
         }
     }
+    for text in &arguments.suggest {
+        edits.push(records::suggest(kind, text, arguments.comment.as_deref())?);
+    }
+    if edits.is_empty() {
+        return Err(Failure::usage("there is nothing to change").hint(
+            "Say what with --set, --add, --remove, --append, --text, --position, --geojson or --suggest.",
+        ));
+    }
     let seen = seen(arguments.seen.as_deref())?;
     let saved = device.edit(&arguments.id, seen, edits)?;
-    answer(&saved, kind, Verb::Saved, output);
+    answer(&saved, kind, Verb::Saved, device, output);
     Ok(Ended::Done)
 }
 
@@ -71,7 +74,7 @@ pub fn withdraw(arguments: &Withdraw, device: &Device, output: &Output) -> Resul
         return Ok(Ended::Done);
     }
     let saved = device.withdraw(&arguments.id, None, &arguments.reason)?;
-    answer(&saved, kind, Verb::Saved, output);
+    answer(&saved, kind, Verb::Saved, device, output);
     Ok(Ended::Done)
 }
 
@@ -85,7 +88,7 @@ pub fn decide(arguments: &Decide, device: &Device, output: &Output) -> Result<En
         choice,
         &arguments.reason,
     )?;
-    answer(&saved, kind, Verb::Decided, output);
+    answer(&saved, kind, Verb::Decided, device, output);
     Ok(Ended::Done)
 }
 
@@ -97,6 +100,9 @@ fn choice(arguments: &Decide, kind: &'static Kind, device: &Device) -> Result<Ch
             &definition.field_type,
             value,
         )?));
+    }
+    if let Some(letter) = &arguments.turn_down {
+        return Ok(Choice::TurnDown(letter.trim().to_owned()));
     }
     let take = arguments.take.as_deref().unwrap_or_default().trim();
     let letters = take.len() <= 3 && take.chars().all(|c| c.is_ascii_alphabetic());
@@ -170,7 +176,9 @@ enum Verb {
     Decided,
 }
 
-fn answer(saved: &Saved, kind: &Kind, verb: Verb, output: &Output) {
+fn answer(saved: &Saved, kind: &Kind, verb: Verb, device: &Device, output: &Output) {
+    // What is saved is saved, whether or not its doubts can be told.
+    let doubts = device.doubts(&saved.id.to_string()).unwrap_or_default();
     let fields: Vec<_> = saved
         .fields
         .iter()
@@ -193,6 +201,7 @@ fn answer(saved: &Saved, kind: &Kind, verb: Verb, output: &Output) {
         "heads": saved.heads.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "fields": fields,
         "proposal": saved.is_proposal(),
+        "warnings": doubts.iter().map(Doubt::to_json).collect::<Vec<_>>(),
     });
     output.answer(&object, || saved.id.to_string());
     let name = saved
@@ -208,6 +217,15 @@ fn answer(saved: &Saved, kind: &Kind, verb: Verb, output: &Output) {
         let safety = kind
             .field(&field.field)
             .is_some_and(|field| field.class == Class::Haz);
+        if field.field == records::suggestion::FIELD {
+            output.say(match verb {
+                Verb::Saved => {
+                    "It is suggested. Nothing changes until a member who may decide takes it."
+                }
+                Verb::Decided => "The suggestion is settled.",
+            });
+            continue;
+        }
         if !(safety || field.conflict || field.proposal || verb == Verb::Decided) {
             continue;
         }
@@ -226,6 +244,9 @@ fn answer(saved: &Saved, kind: &Kind, verb: Verb, output: &Output) {
             }
         };
         output.say(&format!("{} {reads}.{proposal}", field.field));
+    }
+    for doubt in &doubts {
+        output.warn(&format!("{}.", doubt.message));
     }
     if output.verbose {
         output.say(&format!("id {}, change {}", saved.id, saved.change));
