@@ -95,6 +95,9 @@ fn say_what_opening_found(device: &Device, output: &Output) {
              Nothing needs to be done.",
         );
     }
+    if store.format_mended {
+        output.warn("A small file of this device's store was missing or damaged and has been written again.");
+    }
     if store.lost_frames > 0 {
         output.warn(&format!(
             "{} written here could not be read again: the disk may be failing. What others have comes \

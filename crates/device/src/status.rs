@@ -2,7 +2,7 @@
 
 use crate::error::DeviceError;
 use crate::joining::joined;
-use crate::syncing::relays;
+use crate::syncing::{given_back, relays};
 use crate::{Device, fresh, now_s};
 use cairn_member::{MemberError, Status};
 use cairn_store::{Store, VerifyReport};
@@ -34,6 +34,8 @@ pub struct DeviceStatus {
     pub member: Status,
     /// Age of the oldest change that no relay has, in seconds.
     pub oldest_unsent_s: Option<u64>,
+    /// Pieces of the store that were lost, and no sync since has ended with both sides equal.
+    pub lost_pieces: u64,
     /// Its relays.
     pub relays: Vec<RelayStatus>,
 }
@@ -49,6 +51,8 @@ pub struct Checked {
     pub documents: u64,
     /// What is wrong, a sentence each.
     pub problems: Vec<String>,
+    /// Pieces that were lost, and no sync since has ended with both sides equal.
+    pub lost_pieces: u64,
     /// Index and lists were made anew.
     pub repaired: bool,
 }
@@ -86,6 +90,7 @@ impl Device {
             Ok(DeviceStatus {
                 device: member.device(),
                 joined: joined.is_some(),
+                lost_pieces: lost_pieces(member, store)?,
                 deferred: joined.is_some_and(|joined| joined.code.is_some()),
                 oldest_unsent_s: status
                     .oldest_unsent_s
@@ -113,10 +118,16 @@ impl Device {
     }
 }
 
+fn lost_pieces(member: &cairn_member::Member, store: &dyn Store) -> Result<u64, MemberError> {
+    let given_back = given_back(member, store)?;
+    Ok(store.lost_frames().saturating_sub(given_back))
+}
+
 fn look(member: &cairn_member::Member, store: &dyn Store) -> Result<Checked, MemberError> {
     let report = store.verify(true)?;
     let mut checked = Checked {
         problems: report.problems.clone(),
+        lost_pieces: lost_pieces(member, store)?,
         store: report,
         ..Checked::default()
     };

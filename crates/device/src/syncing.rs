@@ -5,21 +5,21 @@ use crate::{Device, fresh_incarnation, lock, now_s};
 use cairn_keys::enrolment::Code;
 use cairn_member::{Ingested, Member, MemberError, SealLimits, Sealed};
 use cairn_store::Store;
-use cairn_transport::dial::{OnEvent, sync_once_on};
-use cairn_transport::{
-    SyncError, SyncEvent, SyncOptions, SyncReport, SyncTarget, keep_synced, sync_once,
-};
+use cairn_transport::dial::{OnEvent, reach, sync_once_on};
+use cairn_transport::{SyncError, SyncEvent, SyncOptions, SyncReport, SyncTarget, keep_synced};
 use cairn_wire::ids::{DeviceKey, Incarnation, Lane};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Private state: the relays, likeliest first.
 const RELAYS: &[u8] = b"relays";
+/// Private state: see [`given_back`].
+const GIVEN_BACK: &[u8] = b"given-back";
 /// Relays that are remembered.
 const RELAYS_MAX: usize = 16;
 /// While a session is open, changes of the records lane are sealed after so much quiet …
@@ -83,17 +83,26 @@ impl RelayRecord {
     }
 }
 
-/// Whether sessions are open, and what was written meanwhile.
+/// Whether a live session is open, and what was written meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    sessions: AtomicUsize,
+    connected: AtomicBool,
+    /// All that waits is to be sealed: a session begins.
+    seal_all: AtomicBool,
     /// First and last write that is not sealed.
     written: Mutex<Option<(Instant, Instant)>>,
 }
 
 impl Live {
     pub(crate) fn is_on(&self) -> bool {
-        self.sessions.load(Ordering::Acquire) > 0
+        self.connected.load(Ordering::Acquire)
+    }
+
+    fn connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Release);
+        if connected {
+            self.seal_all.store(true, Ordering::Release);
+        }
     }
 
     pub(crate) fn wrote(&self) {
@@ -102,31 +111,20 @@ impl Live {
         *written = Some((written.map_or(now, |(first, _)| first), now));
     }
 
-    /// Is it time to seal? Asking takes the answer.
+    /// Is it time to seal? Never while nobody listens. Asking takes the answer.
     fn due(&self) -> bool {
+        if !self.is_on() {
+            return false;
+        }
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = written.is_some_and(|(first, last)| {
-            last.elapsed() >= QUIET || first.elapsed() >= SEAL_AT_LATEST
-        });
+        let due = self.seal_all.swap(false, Ordering::AcqRel)
+            || written.is_some_and(|(first, last)| {
+                last.elapsed() >= QUIET || first.elapsed() >= SEAL_AT_LATEST
+            });
         if due {
             *written = None;
         }
         due
-    }
-}
-
-struct LiveSession<'a>(&'a Live);
-
-impl<'a> LiveSession<'a> {
-    fn begin(live: &'a Live) -> Self {
-        live.sessions.fetch_add(1, Ordering::AcqRel);
-        Self(live)
-    }
-}
-
-impl Drop for LiveSession<'_> {
-    fn drop(&mut self) {
-        self.0.sessions.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -152,6 +150,23 @@ impl Device {
         let mut unreachable = None;
         let until = request.deadline.map(|deadline| began + deadline);
         for target in self.targets(request.target.as_ref())? {
+            // Before sealing: as long as nobody answers, changes wait together for one dense entry.
+            let reached = match dialled.take() {
+                Some(dialled) => Ok(dialled),
+                None => {
+                    let options = self.sync_options(left(), None);
+                    let reached = reach(&self.identity, &target, &options, on_event);
+                    self.runtime.block_on(reached)
+                }
+            };
+            let reached = match reached {
+                Ok(reached) => reached,
+                Err(error @ (SyncError::Unreachable { .. } | SyncError::WrongKey)) => {
+                    unreachable = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let prepared = self.prepare(request.byte_budget, left())?;
             // What is left, without what taking in and declaring will need.
             let session = left().map(|left| {
@@ -160,22 +175,22 @@ impl Device {
             });
             let options = self.sync_options(session, request.byte_budget);
             let handle = self.handle();
-            let synced = self.runtime.block_on(async {
-                match dialled.take() {
-                    Some(dialled) => {
-                        let identity = &self.identity;
-                        sync_once_on(dialled, &handle, identity, &target, &options, on_event).await
-                    }
-                    None => sync_once(&handle, &self.identity, &target, &options, on_event).await,
-                }
-            });
+            let synced = self.runtime.block_on(sync_once_on(
+                reached,
+                &handle,
+                &self.identity,
+                &target,
+                &options,
+                on_event,
+            ));
             let answered = !matches!(
                 synced,
                 Err(SyncError::Unreachable { .. } | SyncError::Deadline)
             );
             let taken_by =
                 until.map(|until| until.checked_sub(prepared.declaring).unwrap_or(until));
-            let (ingested, unsent) = self.settle(&target, answered, taken_by)?;
+            let equal = synced.as_ref().is_ok_and(|report| report.equal);
+            let (ingested, unsent) = self.settle(&target, answered, equal, taken_by)?;
             match synced {
                 Ok(mut report) => {
                     report.complete &= prepared.all_sealed;
@@ -219,9 +234,8 @@ impl Device {
         self.give_turn_back();
         let mut stop = pin!(stop);
         loop {
-            let live = LiveSession::begin(&self.live);
             let round = self.one_round(&target, stop.as_mut(), on_event, on_taken, &mut total);
-            drop(live);
+            self.live.connected(false);
             match round? {
                 RoundEnd::Stopped => return Ok(total),
                 RoundEnd::Wanted => {
@@ -242,9 +256,22 @@ impl Device {
         on_taken: &mut (dyn FnMut(&Ingested) + Send),
         total: &mut Synced,
     ) -> Result<RoundEnd, DeviceError> {
-        let before = self.prepare(None, None)?.unsent;
+        let before = self.try_with(|member, store| {
+            declare(member, store)?;
+            Ok(store.backlog().changes)
+        })?;
         let handle = self.handle();
         let options = self.sync_options(None, None);
+        let mut equal = false;
+        let on_event: OnEvent<'_> = &mut |event| {
+            match &event {
+                SyncEvent::Connected(_) => self.live.connected(true),
+                SyncEvent::Broken(_) => self.live.connected(false),
+                SyncEvent::Equal => equal = true,
+                SyncEvent::Dialling | SyncEvent::Moved { .. } | SyncEvent::Pause(_) => {}
+            }
+            on_event(event);
+        };
         let mut taken = Ingested::default();
         let wanted = Notify::new();
         let is_wanted = AtomicBool::new(false);
@@ -272,7 +299,7 @@ impl Device {
                 () = late => Ok(None),
             }
         });
-        let (ingested, unsent) = self.settle(target, true, None)?;
+        let (ingested, unsent) = self.settle(target, true, equal, None)?;
         taken.add(ingested);
         total.changes_sent += before.saturating_sub(unsent);
         total.changes_received += taken.changes_applied;
@@ -368,6 +395,7 @@ impl Device {
         &self,
         target: &SyncTarget,
         answered: bool,
+        equal: bool,
         until: Option<Instant>,
     ) -> Result<(Ingested, u64), DeviceError> {
         let target = target.clone();
@@ -375,6 +403,9 @@ impl Device {
             let ingested = catch_up_until(member, store, until)?;
             if answered {
                 note_contact(member, store, &target)?;
+            }
+            if equal {
+                note_given_back(member, store)?;
             }
             declare(member, store)?;
             store.sync_point()?;
@@ -532,6 +563,22 @@ fn note_contact(
     };
     record.last_contact_s = Some(now_s());
     put_relays(member, store, &known)
+}
+
+/// Both sides hold the same: what others had of what was lost here is back.
+fn note_given_back(member: &Member, store: &mut dyn Store) -> Result<(), MemberError> {
+    let lost = store.lost_frames();
+    if given_back(member, store)? != lost {
+        member.put_private(store, GIVEN_BACK, &lost.to_be_bytes())?;
+    }
+    Ok(())
+}
+
+/// Of all frames that were ever lost here, how many were lost before a session last ended equal.
+pub(crate) fn given_back(member: &Member, store: &dyn Store) -> Result<u64, MemberError> {
+    let bytes = member.private(store, GIVEN_BACK)?;
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+    Ok(bytes.map_or(0, u64::from_be_bytes))
 }
 
 fn put_relays(

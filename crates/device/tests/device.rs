@@ -558,6 +558,79 @@ fn what_is_recorded_while_a_session_is_open_goes_out_at_once() {
 }
 
 #[test]
+fn as_long_as_nobody_answers_changes_wait_for_one_entry() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.network.handshake = Duration::from_millis(20);
+    let folder = folders.path().join("a");
+    let device = Device::create(&folder, "T3 Alpha", &options).unwrap();
+    let joined = {
+        let patient = DeviceOptions::default();
+        device.close().unwrap();
+        let device = Device::open(&folder, &patient).unwrap();
+        let joined = device.join(&relay.code(Access::Write), false).unwrap();
+        device.close().unwrap();
+        joined
+    };
+    let device = Device::open(&folder, &options).unwrap();
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let request = SyncRequest {
+        target: Some(cairn_device::transport::SyncTarget {
+            addresses: vec![nobody.local_addr().unwrap().to_string()],
+            relay: joined.relay,
+        }),
+        ..SyncRequest::default()
+    };
+    for number in 0..10 {
+        new_area(&device, &[&format!("local_id=HA-{number}")]);
+        let failed = device.sync_once(&request, &mut silent()).unwrap_err();
+        assert_eq!(failed.exit_code(), 4, "{failed}");
+    }
+    device.close().unwrap();
+    let device = Device::open(&folder, &DeviceOptions::default()).unwrap();
+    let synced = sync(&device);
+    assert_eq!((synced.changes_sent, synced.report.entries_sent), (10, 1));
+}
+
+#[test]
+fn a_loss_is_told_until_a_sync_has_given_back_what_others_have() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let folder = folders.path().join("a");
+    let device = Device::create(&folder, "T3 Alpha", &options()).unwrap();
+    let code = relay.code(Access::Write);
+    device.join(&code, false).unwrap();
+    new_area(&device, &["local_id=HA-1"]);
+    sync(&device);
+    assert_eq!(device.status().unwrap().lost_pieces, 0);
+    device.close().unwrap();
+
+    // All that was ever written: the one segment there is.
+    std::fs::remove_file(folder.join("store/segment-00000001")).unwrap();
+    for opening in 0..3 {
+        let device = Device::open(&folder, &options()).unwrap();
+        let lost = device.status().unwrap().lost_pieces;
+        assert!(lost > 3, "opening {opening}: {lost}");
+        let checked = device.check(false).unwrap();
+        assert!(checked.ok() && checked.lost_pieces == lost, "{checked:?}");
+        device.close().unwrap();
+    }
+    let device = Device::open(&folder, &options()).unwrap();
+    assert_eq!(try_sync(&device).unwrap_err().code(), "not_joined");
+    device.join(&code, false).unwrap();
+    assert!(device.status().unwrap().lost_pieces > 0);
+    sync(&device);
+    assert_eq!(device.status().unwrap().lost_pieces, 0);
+    assert!(device.find("HA-1").is_ok());
+    new_area(&device, &["local_id=HA-2"]);
+    sync(&device);
+    device.close().unwrap();
+    let device = Device::open(&folder, &options()).unwrap();
+    assert_eq!(device.status().unwrap().lost_pieces, 0);
+}
+
+#[test]
 fn others_use_a_folder_that_is_kept_in_sync() {
     let relay = Relay::start();
     let folders = tempfile::tempdir().unwrap();

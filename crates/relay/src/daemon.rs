@@ -420,10 +420,33 @@ fn open_store(
     options.create = false;
     options.cache_bytes = config.cache_bytes;
     match SegmentStore::open(&folder.data(), &options) {
-        Ok((store, report)) => Ok((Box::new(store), report)),
+        Ok((mut store, report)) => {
+            note_loss(&mut store, time::now_s())?;
+            Ok((Box::new(store), report))
+        }
         Err(StoreError::Locked) => Err(RelayError::Running(folder.path().to_owned())),
         Err(error) => Err(error.into()),
     }
+}
+
+/// State of the store: how many frames were known to be lost, and since when, in seconds since 1970.
+const LOSS: &[u8] = b"relay/loss";
+
+fn note_loss(store: &mut dyn Store, now_s: u64) -> Result<(), StoreError> {
+    let lost = store.lost_frames();
+    if loss(store)?.map_or(0, |(known, _)| known) == lost {
+        return Ok(());
+    }
+    store.put_state(LOSS, &[lost.to_be_bytes(), now_s.to_be_bytes()].concat())
+}
+
+/// Frames of the relay's store that were ever lost, and when the last of them were missed.
+pub(crate) fn loss(store: &dyn Store) -> Result<Option<(u64, u64)>, StoreError> {
+    let value = store.state(LOSS)?.unwrap_or_default();
+    Ok(match value.as_chunks::<8>() {
+        ([lost, since], []) => Some((u64::from_be_bytes(*lost), u64::from_be_bytes(*since))),
+        _ => None,
+    })
 }
 
 fn rebuilt_in_words(why: &Rebuilt) -> String {
@@ -448,6 +471,11 @@ fn in_words(which: &str, report: &OpenReport) -> Vec<String> {
     let mut words = Vec::new();
     if let (Some(why), false) = (&report.rebuilt, report.created) {
         words.push(format!("{which}: {}", rebuilt_in_words(why)));
+    }
+    if report.format_mended {
+        words.push(format!(
+            "{which}: its format file was missing or damaged and was written again from the segments"
+        ));
     }
     if report.lost_frames > 0 {
         words.push(format!(

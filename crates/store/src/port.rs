@@ -239,6 +239,8 @@ pub struct OpenReport {
     /// Unreadable stretches that were met (a torn tail after a power cut is one, and loses nothing
     /// that was acknowledged). At most [`BAD_STRETCHES_MAX`].
     pub bad_stretches: Vec<BadStretch>,
+    /// The format file was missing or unreadable and was written again from what the segments say.
+    pub format_mended: bool,
     /// A new epoch was drawn: cursors into the old journals are void.
     pub new_epoch: bool,
     /// A new incarnation was drawn: own logs start anew.
@@ -377,6 +379,10 @@ pub trait Store: Holdings + Send + Sync {
 
     /// Writes derived tables (index only).
     fn apply(&mut self, writes: WriteSet) -> Result<(), StoreError>;
+
+    /// Frames that were ever written here and are known to have been lost. Never sinks: what peers give
+    /// back comes in new frames.
+    fn lost_frames(&self) -> u64;
 
     /// Reads everything and says what is wrong; `deep` verifies signatures too.
     fn verify(&self, deep: bool) -> Result<VerifyReport, StoreError>;

@@ -514,6 +514,10 @@ impl<D: Disk> Store for SegmentStore<D> {
         self.changing(|store| store.write_index(writes))
     }
 
+    fn lost_frames(&self) -> u64 {
+        self.contents.progress.lost_frames
+    }
+
     fn verify(&self, deep: bool) -> Result<VerifyReport, StoreError> {
         self.check_everything(deep)
     }

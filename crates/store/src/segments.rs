@@ -245,6 +245,7 @@ impl<D: Disk> Segments<D> {
             expected,
             slack: 0,
             whole_end: None,
+            tail: Tail::Whole,
         }
     }
 
@@ -274,6 +275,19 @@ pub struct Scan<'a, D> {
     /// Frames that may have stood in what was unreadable since the last whole frame.
     slack: u64,
     whole_end: Option<(u64, u64)>,
+    tail: Tail,
+}
+
+/// How what was read last ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// In a whole frame, or a bare header.
+    Whole,
+    /// In a frame that is shorter than it says, or in fewer bytes than a frame has: a write that did not
+    /// come to its end, and so was never reported.
+    Cut,
+    /// In bytes that may have been a whole frame.
+    Rotten,
 }
 
 struct OpenFile {
@@ -310,6 +324,7 @@ impl<D: Disk> Scan<'_, D> {
                     self.expected = self.expected.max(header.number.saturating_add(1));
                     self.slack = 0;
                     self.whole_end = Some((file.number, file.at));
+                    self.tail = Tail::Whole;
                     Scanned::Frame(location, header, body)
                 }
                 None => {
@@ -317,6 +332,7 @@ impl<D: Disk> Scan<'_, D> {
                     file.at = self.next_whole(&mut file)?;
                     self.slack = self.slack.saturating_add(frames_in(file.at - from));
                     self.whole_end = None;
+                    self.tail = self.bad_tail(&mut file, from)?;
                     Scanned::Bad(BadStretch {
                         segment: file.number,
                         from,
@@ -333,6 +349,25 @@ impl<D: Disk> Scan<'_, D> {
     #[must_use]
     pub fn whole_end(&self) -> Option<(u64, u64)> {
         self.whole_end
+    }
+
+    /// How what was read last ends.
+    #[must_use]
+    pub fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    fn bad_tail(&self, file: &mut OpenFile, from: u64) -> Result<Tail, StoreError> {
+        let left = file.length - from;
+        let header = FrameHeader::parse(self.bytes(file, from, FRAME_HEADER_BYTES)?);
+        let claims_more = header
+            .filter(|header| header.number == self.expected)
+            .is_some_and(|header| header.frame_bytes() as u64 > left);
+        Ok(if claims_more || left < FRAME_OVERHEAD_BYTES as u64 {
+            Tail::Cut
+        } else {
+            Tail::Rotten
+        })
     }
 
     fn begin_file(&mut self, number: u64) -> Result<Option<BadStretch>, StoreError> {
@@ -371,10 +406,13 @@ impl<D: Disk> Scan<'_, D> {
             Some(first) => {
                 self.expected = self.expected.max(first);
                 self.whole_end = Some((number, SEGMENT_HEADER_BYTES));
+                self.tail = Tail::Whole;
                 Ok(None)
             }
             None => {
                 self.whole_end = None;
+                // A file gets its frames only once its header is durable.
+                self.tail = Tail::Cut;
                 Ok(Some(bad))
             }
         }
@@ -477,6 +515,19 @@ impl<D: Disk> Scan<'_, D> {
 /// How many frames may stand in so many bytes.
 fn frames_in(bytes: u64) -> u64 {
     bytes / FRAME_OVERHEAD_BYTES as u64
+}
+
+/// Layout version and salt of a segment file's header that is whole.
+#[must_use]
+pub fn parse_salt(bytes: &[u8], number: u64) -> Option<(u8, [u8; 16])> {
+    let rest = bytes.strip_prefix(&SEGMENT_MAGIC)?;
+    let (version, rest) = rest.split_first()?;
+    let (held_number, rest) = rest.split_first_chunk::<8>()?;
+    let (_, rest) = rest.split_first_chunk::<8>()?;
+    let (salt, rest) = rest.split_first_chunk::<16>()?;
+    let checked = bytes.get(..SEGMENT_HEADER_BYTES as usize - 4)?;
+    let whole = rest.first_chunk::<4>()? == &crc32c::crc32c(checked).to_be_bytes();
+    (whole && u64::from_be_bytes(*held_number) == number).then_some((*version, *salt))
 }
 
 /// Number of the first frame, if the header is whole and of this file of this store.

@@ -292,7 +292,41 @@ pub async fn sync_once(
     run.once(None).await
 }
 
-/// The same, beginning on a connection that is there already (see [`crate::enrol::Enrolment`]).
+/// Dials the target and has it prove its key, before whoever wants to sync does what only pays with a
+/// connection; [`sync_once_on`] begins the session.
+pub async fn reach(
+    identity: &Identity,
+    target: &SyncTarget,
+    options: &SyncOptions,
+    on_event: OnEvent<'_>,
+) -> Result<Dialled, SyncError> {
+    let deadline = options.deadline.map(|after| Instant::now() + after);
+    reach_until(identity, target, options, deadline, on_event).await
+}
+
+async fn reach_until(
+    identity: &Identity,
+    target: &SyncTarget,
+    options: &SyncOptions,
+    deadline: Option<Instant>,
+    on_event: OnEvent<'_>,
+) -> Result<Dialled, SyncError> {
+    on_event(SyncEvent::Dialling);
+    let dialling = dial(identity, target, options);
+    let dialled = match deadline {
+        None => dialling.await?,
+        Some(at) => timeout(at.saturating_duration_since(Instant::now()), dialling)
+            .await
+            .map_err(|_| SyncError::Deadline)??,
+    };
+    on_event(SyncEvent::Connected(
+        dialled.link.connection.remote_address(),
+    ));
+    Ok(dialled)
+}
+
+/// The same as [`sync_once`], beginning on a connection that is there already (see [`reach`] and
+/// [`crate::enrol::Enrolment`]).
 pub async fn sync_once_on(
     dialled: Dialled,
     handle: &Handle,
@@ -459,18 +493,8 @@ impl<'a> Run<'a> {
     }
 
     async fn dial(&mut self, deadline: Option<Instant>) -> Result<Dialled, SyncError> {
-        (self.on_event)(SyncEvent::Dialling);
-        let dialling = dial(self.identity, self.target, self.options);
-        let dialled = match deadline {
-            None => dialling.await?,
-            Some(at) => timeout(at.saturating_duration_since(Instant::now()), dialling)
-                .await
-                .map_err(|_| SyncError::Deadline)??,
-        };
-        (self.on_event)(SyncEvent::Connected(
-            dialled.link.connection.remote_address(),
-        ));
-        Ok(dialled)
+        let (identity, target) = (self.identity, self.target);
+        reach_until(identity, target, self.options, deadline, self.on_event).await
     }
 
     /// One session on one connection.

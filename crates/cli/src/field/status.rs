@@ -43,6 +43,7 @@ pub fn status(device: &Device, output: &Output) -> Result<Ended, Failure> {
         "forked_logs": member.forked_logs,
         "drafts": member.drafts,
         "scopes": scopes,
+        "lost_pieces": status.lost_pieces,
         "relays": relays,
         "encryption": false,
     });
@@ -80,6 +81,9 @@ fn in_lines(
             count(member.conflicts, "record"),
             member.proposals
         ));
+    }
+    if status.lost_pieces > 0 {
+        lines.push(lost(status.lost_pieces));
     }
     for relay in &status.relays {
         let address = relay.addresses.first().map_or("a relay", String::as_str);
@@ -148,6 +152,14 @@ fn unsent(status: &DeviceStatus, output: &Output) -> String {
     )
 }
 
+fn lost(pieces: u64) -> String {
+    format!(
+        "{} written here could not be read again: the disk may be failing. What others have comes back \
+         with: cairn sync (where it says that this device has not joined, cairn join CODE first).",
+        count(pieces, "piece")
+    )
+}
+
 pub fn check(arguments: &Check, device: &Device, output: &Output) -> Result<Ended, Failure> {
     let checked = device.check(arguments.repair)?;
     let stretches = checked.store.bad_stretches.len() as u64;
@@ -160,6 +172,7 @@ pub fn check(arguments: &Check, device: &Device, output: &Output) -> Result<Ende
             "documents": checked.documents,
             "problems": checked.problems,
             "lost_frames": checked.store.lost_frames,
+            "lost_pieces": checked.lost_pieces,
             "bad_stretches": stretches,
             "repaired": checked.repaired,
         }),
@@ -177,12 +190,8 @@ pub fn check(arguments: &Check, device: &Device, output: &Output) -> Result<Ende
     if checked.repaired {
         output.say("Index and lists were made anew from what was written. Nothing was deleted.");
     }
-    if checked.store.lost_frames > 0 {
-        output.warn(&format!(
-            "{} written here could not be read again at some time: the disk may be failing. What others \
-             have comes back with: cairn sync",
-            count(checked.store.lost_frames, "piece")
-        ));
+    if checked.lost_pieces > 0 {
+        output.warn(&lost(checked.lost_pieces));
     }
     if checked.ok() {
         output.say("All is sound.");

@@ -22,6 +22,8 @@ struct StoreFacts {
     authority_height: u64,
     entries: u64,
     detached: usize,
+    /// Frames that were lost, and since when that is known.
+    loss: Option<(u64, u64)>,
 }
 
 pub(super) async fn status(shared: &Shared, stale_s: u64) -> Result<Value, OpsError> {
@@ -63,6 +65,7 @@ pub(super) async fn status(shared: &Shared, stale_s: u64) -> Result<Value, OpsEr
         "held": counts.as_ref().map(|counts| counts.held),
         "entries": facts.entries,
         "detached_entries": facts.detached,
+        "lost_frames": facts.loss.map_or(0, |(lost, _)| lost),
         "centre_behind": shared.centre.as_ref().map(crate::centre_thread::CentreHandle::behind),
         "authority_height": facts.authority_height,
         "relay": shared.relay.to_string(),
@@ -86,6 +89,7 @@ fn store_facts(authority: &Authority, store: &mut dyn Store) -> Result<StoreFact
         authority_height: store.authority_head().height,
         entries: 0,
         detached: 0,
+        loss: crate::daemon::loss(store)?,
     };
     for of in store.journals() {
         facts.entries += store.journal_end(of).position;
@@ -153,6 +157,22 @@ fn act_now(
         let message = "The authority signed two histories: its key was stolen, or restored from a \
                        backup. Nothing is signed until that is settled.";
         acts.push(act("authority_fork", message.into()));
+    }
+    if let Some((lost, since_s)) = facts.loss {
+        let synced_since = |device: &&DeviceFacts| {
+            let contacts = shared.contacts();
+            let last_s = contacts.get(&device.device).and_then(|it| it.last_sync_s);
+            // One in the same second may have been before.
+            last_s.is_some_and(|last_s| last_s > since_s)
+        };
+        let missing = facts.devices.len() - facts.devices.iter().filter(synced_since).count();
+        if missing > 0 {
+            let message = format!(
+                "{lost} pieces of the relay's store could not be read again: the disk may be failing. \
+                 Devices give back what they have; {missing} have not synced since."
+            );
+            acts.push(act("lost", message));
+        }
     }
     let mut told = std::collections::BTreeSet::new();
     for (log, name, scope) in &facts.forks {

@@ -207,6 +207,10 @@ impl TestDevice {
         })
     }
 
+    pub fn relay_moved_to(&mut self, address: std::net::SocketAddr) {
+        self.target.addresses = vec![address.to_string()];
+    }
+
     /// Runs `work` as the member, all that came taken in.
     pub async fn with<R: Send + 'static>(
         &self,

@@ -12,7 +12,10 @@ use crate::index::sled_index::SledFactory;
 use crate::index::{Index, IndexFactory, IndexWrites, OpenIndexError, Table};
 use crate::layout::{Identity, Life};
 use crate::port::{BAD_STRETCHES_MAX, Fresh, OpenReport, Rebuilt, Store};
-use crate::segments::{Location, Scanned, Segments, segment_number};
+use crate::segments::{
+    Location, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, Scanned, Segments, Tail, parse_salt,
+    segment_number,
+};
 use cairn_wire::frame::Backlog;
 use cairn_wire::ids::{DeviceKey, ProgrammeId};
 use std::fs::{File, TryLockError};
@@ -81,7 +84,7 @@ impl SegmentStore<RealDisk> {
         factory: Box<dyn IndexFactory>,
         options: &OpenOptions,
     ) -> Result<(Self, OpenReport), StoreError> {
-        if !folder.join(FORMAT_FILE).exists() && !options.create {
+        if !options.create && !holds_a_store(folder) {
             return Err(StoreError::NotAStore(folder.to_owned()));
         }
         std::fs::create_dir_all(folder).map_err(StoreError::disk("making the store's folder"))?;
@@ -105,6 +108,12 @@ impl SegmentStore<ModelDisk> {
     ) -> Result<(Self, OpenReport), StoreError> {
         Self::open_on(disk, Box::new(MemoryIndexFactory), options)
     }
+}
+
+fn holds_a_store(folder: &Path) -> bool {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    names.any(|name| name == FORMAT_FILE || segment_number(&name).is_some())
 }
 
 fn lock(folder: &Path, wait: Duration) -> Result<File, StoreError> {
@@ -140,13 +149,22 @@ impl<D: Disk> SegmentStore<D> {
         options: &OpenOptions,
     ) -> Result<(Self, OpenReport), StoreError> {
         let mut report = OpenReport::default();
-        let salt = match read_format(&disk)? {
-            Some(salt) => salt,
-            None => {
-                make_format(&mut disk, options)?;
-                report.created = true;
-                options.fresh.salt()
-            }
+        let salt = match read_format(&disk) {
+            Ok(Some(salt)) => salt,
+            Err(error) if !matches!(error, StoreError::Damaged(_)) => return Err(error),
+            unread => match salt_of_segments(&disk)? {
+                Some(salt) => {
+                    write_format(&mut disk, &salt)?;
+                    report.format_mended = true;
+                    salt
+                }
+                None => {
+                    unread?;
+                    make_format(&mut disk, options)?;
+                    report.created = true;
+                    options.fresh.salt()
+                }
+            },
         };
         let segments = Segments::open(disk, salt, options.segment_bytes)?;
         let new_progress = Progress::new(salt, options.fresh.generation());
@@ -184,9 +202,9 @@ impl<D: Disk> SegmentStore<D> {
             lag_since_ms: None,
             _lock: None,
         };
-        store.replay(&mut report)?;
+        let tail = store.replay(&mut report)?;
         store.count_cut_frames(known_frames);
-        store.settle(options, &mut report)?;
+        store.settle(options, &mut report, tail)?;
         if report.created || report.rebuilt.is_some() {
             // So that a kill in the next second does not cost this work again.
             store.sync_point()?;
@@ -203,18 +221,20 @@ impl<D: Disk> SegmentStore<D> {
         let salt = self.contents.progress.salt;
         let mut options = OpenOptions::new(self.device, fresh);
         options.programme = Some(self.contents.programme());
+        let known_frames = self.contents.progress.last.3;
         self.changing(|store| {
             store.index = Box::new(MemoryIndex::default());
             (store.index, _) = replace_index(&mut *store.factory)?;
             store.contents = Contents::empty(Progress::new(salt, fresh.generation()));
-            store.replay(&mut report)?;
-            store.settle(&options, &mut report)
+            let tail = store.replay(&mut report)?;
+            store.count_cut_frames(known_frames);
+            store.settle(&options, &mut report, tail)
         })?;
         Ok(report)
     }
 
-    /// Reads the segments from where the index stands.
-    fn replay(&mut self, report: &mut OpenReport) -> Result<(), StoreError> {
+    /// Reads the segments from where the index stands. Answers how the last one ends.
+    fn replay(&mut self, report: &mut OpenReport) -> Result<Tail, StoreError> {
         let (segment, offset) = self.contents.progress.next_place();
         let mut scan = self
             .segments
@@ -243,10 +263,11 @@ impl<D: Disk> SegmentStore<D> {
                 self.index.apply(full)?;
             }
         }
-        let whole_end = scan.whole_end();
+        let (whole_end, tail) = (scan.whole_end(), scan.tail());
         let next = self.contents.progress.next_frame();
         self.segments.continue_at(next, whole_end);
-        self.write_index(writes)
+        self.write_index(writes)?;
+        Ok(tail)
     }
 
     /// Frames that the index had read and that are gone from the end count as lost, though no later
@@ -261,8 +282,15 @@ impl<D: Disk> SegmentStore<D> {
         }
     }
 
-    /// Whose store it is, and which life it is in: draws what is missing or void.
-    fn settle(&mut self, options: &OpenOptions, report: &mut OpenReport) -> Result<(), StoreError> {
+    /// Whose store it is, and which life it is in: draws what is missing or void. A rotten tail may have
+    /// been an own entry that peers have, and whose number must not be used again; no number shows the
+    /// gap, so it does not count as lost.
+    fn settle(
+        &mut self,
+        options: &OpenOptions,
+        report: &mut OpenReport,
+        tail: Tail,
+    ) -> Result<(), StoreError> {
         let known = self.contents.progress.identity;
         if known.is_some_and(|known| known.device != options.device) {
             return Err(StoreError::OtherDevice);
@@ -284,7 +312,7 @@ impl<D: Disk> SegmentStore<D> {
             };
             bodies.push((Kind::Identity, identity.to_bytes()));
         }
-        if before.is_none() || self.contents.progress.unaccounted {
+        if before.is_none() || self.contents.progress.unaccounted || tail == Tail::Rotten {
             let lost_frames = self.contents.progress.lost_frames;
             let life = Life {
                 epoch: options.fresh.epoch(),
@@ -502,6 +530,31 @@ fn read_format<D: Disk>(disk: &D) -> Result<Option<[u8; 16]>, StoreError> {
     Ok(Some(salt.0))
 }
 
+/// What the segments' own headers say the format file should: every version of the format has a version
+/// of the segments' layout of its own.
+fn salt_of_segments<D: Disk>(disk: &D) -> Result<Option<[u8; 16]>, StoreError> {
+    let names = disk.list().map_err(StoreError::disk("listing the store"))?;
+    for name in names {
+        let Some(number) = segment_number(&name) else {
+            continue;
+        };
+        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+        disk.read_at(&name, 0, &mut bytes)
+            .map_err(StoreError::disk("reading a segment"))?;
+        match parse_salt(&bytes, number) {
+            Some((version, _)) if version > SEGMENT_VERSION => {
+                return Err(StoreError::NewerFormat {
+                    found: version.into(),
+                    known: FORMAT_VERSION,
+                });
+            }
+            Some((_, salt)) => return Ok(Some(salt)),
+            None => {}
+        }
+    }
+    Ok(None)
+}
+
 /// Makes the format file: whole under another name first, so that it is never seen half-made.
 fn make_format<D: Disk>(disk: &mut D, options: &OpenOptions) -> Result<(), StoreError> {
     let names = disk.list().map_err(StoreError::disk("listing the store"))?;
@@ -509,7 +562,12 @@ fn make_format<D: Disk>(disk: &mut D, options: &OpenOptions) -> Result<(), Store
     if foreign || !options.create {
         return Err(StoreError::NotAStore(std::path::PathBuf::new()));
     }
-    let text = format_text(&options.fresh.salt());
+    write_format(disk, &options.fresh.salt())
+}
+
+fn write_format<D: Disk>(disk: &mut D, salt: &[u8; 16]) -> Result<(), StoreError> {
+    let names = disk.list().map_err(StoreError::disk("listing the store"))?;
+    let text = format_text(salt);
     if names.iter().any(|name| name == FORMAT_FILE_NEW) {
         disk.remove(FORMAT_FILE_NEW)
             .map_err(StoreError::disk("making the store"))?;
