@@ -23,8 +23,9 @@ pub struct Author {
     pub scope: ScopeId,
     /// The author's device.
     pub device: DeviceKey,
-    /// Random, new for every command; serves its actors and document ids. Two roots of one command
-    /// that say exactly the same are one document.
+    /// For roots random, new for every command: it serves the ids of its documents, and two roots of
+    /// one command that say exactly the same are one document. Edits may all have the same one: those
+    /// that rest on the same and say the same in the same second are one change.
     pub nonce: [u8; 8],
 }
 

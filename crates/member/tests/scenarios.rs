@@ -460,3 +460,23 @@ fn whoever_meets_whom_in_whatever_order_all_read_the_same_in_the_end() {
         assert_eq!(fresh.picture(), last.picture(), "seed {seed}");
     }
 }
+
+#[test]
+fn one_form_sent_twice_in_a_second_is_one_change_and_a_second_later_another() {
+    let (_programme, mut alpha, mut bravo) = two_teams();
+    let area = alpha.new_area(&["hazard_class=suspected"]);
+    let form = area.heads.clone();
+    let heard = [input::add(kind(), r#"direct_evidence={"type":"detonation"}"#).unwrap()];
+    let mut changes = Vec::new();
+    for clock in [1_000, 1_000, 1_001] {
+        alpha.set_clock(clock);
+        let saved = alpha.edit_seen(&area, Some(&form), &heard).unwrap();
+        changes.push(saved.change);
+    }
+    assert_eq!(changes[0], changes[1]);
+    assert_ne!(changes[0], changes[2]);
+    assert_eq!(alpha.seal().changes, 3);
+    exchange(&mut alpha, &mut bravo);
+    assert_same(&alpha, &bravo);
+    assert_eq!(bravo.show(&area).heads.len(), 2);
+}

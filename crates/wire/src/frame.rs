@@ -128,8 +128,9 @@ pub struct Open {
     pub protocol: u16,
     /// Optional abilities, a bit each; unknown bits are ignored.
     pub features: u64,
-    /// Programme of the sender.
-    pub programme: ProgrammeId,
+    /// First bytes of the sender's programme. They tell a stranger from a friend; what is admitted is
+    /// bound to the whole id by its signature.
+    pub programme: [u8; 8],
     /// Incarnation under which the sender writes now.
     pub incarnation: Incarnation,
     /// Life of the sender's journals.
@@ -393,6 +394,35 @@ pub enum EntryForm {
         /// Signature.
         signature: Bytes,
     },
+    /// The first entry in this stream of the log that the sender itself writes now: [`Self::First`]
+    /// without what its [`Open`] said. It takes a number in the table of logs too.
+    Own {
+        /// Format version.
+        version: u8,
+        /// Number in its log.
+        number: u64,
+        /// Entry before.
+        previous: EntryId,
+        /// Where it is another than that of the sender's [`Open`].
+        authority: Option<AuthorityRef>,
+        /// Number of the scope key.
+        key_number: u32,
+        /// Sealed payload.
+        payload: Bytes,
+        /// Signature.
+        signature: Bytes,
+    },
+}
+
+/// What the [`Open`] of a stream's sender said of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speaker {
+    /// Its device key.
+    pub device: DeviceKey,
+    /// [`Open::incarnation`].
+    pub incarnation: Incarnation,
+    /// [`Open::authority`].
+    pub authority: AuthorityRef,
 }
 
 /// Logs that a stream remembers; a further one takes the place of the oldest.
@@ -403,6 +433,7 @@ pub const STREAM_LOGS_MAX: usize = 1024;
 /// Sender and receiver each keep one per lane channel and put every entry through it in order.
 #[derive(Debug, Default)]
 pub struct StreamLogs {
+    speaker: Option<Speaker>,
     last: Vec<(EntryHeader, EntryId)>,
     next: usize,
 }
@@ -413,6 +444,9 @@ pub enum FormError {
     /// A `Next` that names a log not in the table.
     #[error("no log {0} in this stream")]
     UnknownLog(u16),
+    /// An `Own` before it was said whose.
+    #[error("an own entry of nobody")]
+    NoSpeaker,
     /// A signature that is not 64 bytes long.
     #[error("a signature of {0} bytes")]
     Signature(usize),
@@ -425,6 +459,11 @@ pub enum FormError {
 }
 
 impl StreamLogs {
+    /// Says who sends on this stream; both sides know it from the sender's [`Open`].
+    pub fn spoken_by(&mut self, speaker: Speaker) {
+        self.speaker = Some(speaker);
+    }
+
     /// The form in which to send `entry`; remembers it.
     pub fn shorten(&mut self, entry: &Entry) -> EntryForm {
         let header = entry.header();
@@ -450,6 +489,20 @@ impl StreamLogs {
             return form;
         }
         self.remember_new(header.clone(), entry.id());
+        let own = self.speaker.filter(|speaker| {
+            speaker.device == header.log.device && speaker.incarnation == header.log.incarnation
+        });
+        if let Some(speaker) = own {
+            return EntryForm::Own {
+                version: header.version,
+                number: header.number,
+                previous: header.previous,
+                authority: (speaker.authority != header.authority).then_some(header.authority),
+                key_number: header.key_number,
+                payload,
+                signature,
+            };
+        }
         EntryForm::First {
             version: header.version,
             device: header.log.device,
@@ -470,6 +523,12 @@ impl StreamLogs {
         programme: ProgrammeId,
         of: ScopeLane,
     ) -> Result<Entry, FormError> {
+        let log_of = |device, incarnation| LogId {
+            scope: of.scope,
+            lane: of.lane,
+            device,
+            incarnation,
+        };
         let (header, payload, signature, at) = match form {
             EntryForm::First {
                 version,
@@ -485,15 +544,32 @@ impl StreamLogs {
                 let header = EntryHeader {
                     version,
                     programme,
-                    log: LogId {
-                        scope: of.scope,
-                        lane: of.lane,
-                        device,
-                        incarnation,
-                    },
+                    log: log_of(device, incarnation),
                     number,
                     previous,
                     authority,
+                    key_number,
+                    payload_bytes: payload_bytes(&payload)?,
+                };
+                (header, payload, signature, None)
+            }
+            EntryForm::Own {
+                version,
+                number,
+                previous,
+                authority,
+                key_number,
+                payload,
+                signature,
+            } => {
+                let speaker = self.speaker.ok_or(FormError::NoSpeaker)?;
+                let header = EntryHeader {
+                    version,
+                    programme,
+                    log: log_of(speaker.device, speaker.incarnation),
+                    number,
+                    previous,
+                    authority: authority.unwrap_or(speaker.authority),
                     key_number,
                     payload_bytes: payload_bytes(&payload)?,
                 };
@@ -697,6 +773,40 @@ mod tests {
             assert_eq!(receiver.lengthen(form, ProgrammeId([1; 32]), OF), Ok(entry));
         }
         assert_eq!(lengths, [168, 78, 78, 78, 78]);
+    }
+
+    #[test]
+    fn the_first_entry_of_ones_own_log_leaves_out_what_the_opening_said() {
+        let speaker = Speaker {
+            device: DeviceKey([3; 32]),
+            incarnation: Incarnation([4; 16]),
+            authority: AuthorityRef {
+                height: 1,
+                id: [5; 8],
+            },
+        };
+        let entry = entry(1, EntryId::NONE, b"sealed");
+        // The author as it opened, an opening with another authority head, another incarnation.
+        let mut grown = speaker;
+        grown.authority.height = 2;
+        let mut restored = speaker;
+        restored.incarnation = Incarnation([9; 16]);
+        for (who, bytes) in [(speaker, 111), (grown, 120), (restored, 168)] {
+            let (mut sender, mut receiver) = (StreamLogs::default(), StreamLogs::default());
+            sender.spoken_by(who);
+            receiver.spoken_by(who);
+            let form = sender.shorten(&entry);
+            assert_eq!(write(&LaneFrame::Entry(form.clone())).len(), bytes);
+            assert_eq!(
+                receiver.lengthen(form, ProgrammeId([1; 32]), OF).as_ref(),
+                Ok(&entry)
+            );
+        }
+        let mut sender = StreamLogs::default();
+        sender.spoken_by(speaker);
+        let form = sender.shorten(&entry);
+        let answer = StreamLogs::default().lengthen(form, ProgrammeId([1; 32]), OF);
+        assert_eq!(answer, Err(FormError::NoSpeaker));
     }
 
     #[test]

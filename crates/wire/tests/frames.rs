@@ -7,7 +7,7 @@ use cairn_wire::frame::{
     LeafLine, LeafList, Open, ScopeLane,
 };
 use cairn_wire::ids::{
-    AuthorityRef, DeviceKey, EntryId, Epoch, Incarnation, Lane, ProgrammeId, ScopeId, write_hex,
+    AuthorityRef, DeviceKey, EntryId, Epoch, Incarnation, Lane, ScopeId, write_hex,
 };
 use std::path::Path;
 
@@ -39,7 +39,7 @@ fn control_frames() -> Vec<(&'static str, ControlFrame)> {
     let open = Open {
         protocol: frame::PROTOCOL_VERSION,
         features: frame::FEATURE_LIVE,
-        programme: ProgrammeId([1; 32]),
+        programme: [1; 8],
         incarnation: Incarnation([4; 16]),
         epoch: Epoch([6; 8]),
         your_epoch: Some(Epoch([8; 8])),
@@ -164,6 +164,18 @@ fn lane_frames() -> Vec<(&'static str, LaneFrame)> {
                 log: 0,
                 authority: None,
                 key_number: None,
+                payload: Bytes(b"sealed".to_vec()),
+                signature: Bytes(vec![7; 64]),
+            }),
+        ),
+        (
+            "entry-own",
+            LaneFrame::Entry(EntryForm::Own {
+                version: 1,
+                number: 2,
+                previous: EntryId([8; 32]),
+                authority: None,
+                key_number: 1,
                 payload: Bytes(b"sealed".to_vec()),
                 signature: Bytes(vec![7; 64]),
             }),

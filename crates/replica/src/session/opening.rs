@@ -8,7 +8,7 @@ use cairn_keys::Standing;
 use cairn_wire::codec::Bytes;
 use cairn_wire::frame::{
     CloseReason, ControlFrame, Cursor, Digest, FEATURE_LIVE, JournalMark, LaneState, Open,
-    PROTOCOL_VERSION, ScopeLane,
+    PROTOCOL_VERSION, ScopeLane, Speaker,
 };
 use cairn_wire::ids::{Epoch, Incarnation, Lane};
 use cairn_wire::{hash, limits};
@@ -114,7 +114,7 @@ impl Session {
             self.close_at_once(CloseReason::Version);
             return Ok(());
         }
-        if open.programme != self.programme {
+        if open.programme != first_8(self.programme.0) {
             self.close_at_once(CloseReason::OtherProgramme);
             return Ok(());
         }
@@ -178,6 +178,13 @@ impl Session {
                 }
             }
             self.record_changed = true;
+        }
+        for stream in &mut self.streams_in {
+            stream.logs.spoken_by(Speaker {
+                device: self.config.peer,
+                incarnation: open.incarnation,
+                authority: open.authority,
+            });
         }
         self.peer = Some(PeerOpen {
             epoch: open.epoch,
@@ -364,7 +371,7 @@ impl Session {
         let open = Open {
             protocol: PROTOCOL_VERSION,
             features: if self.config.live { FEATURE_LIVE } else { 0 },
-            programme: self.programme,
+            programme: first_8(self.programme.0),
             incarnation: self.incarnation,
             epoch: self.epoch,
             your_epoch: self.record.epoch,
@@ -376,6 +383,13 @@ impl Session {
             pair: self.pair_sent,
             states,
         };
+        for stream in &mut self.streams_out {
+            stream.logs.spoken_by(Speaker {
+                device: self.me,
+                incarnation: open.incarnation,
+                authority: open.authority,
+            });
+        }
         self.say(&ControlFrame::Open(Box::new(open)));
         Ok(())
     }

@@ -286,7 +286,7 @@ fn another_protocol_or_programme_is_told_so() {
     assert_eq!(attack.closed(), Some(CloseReason::Version));
 
     let mut attack = Attack::new();
-    attack.open.programme.0[0] ^= 1;
+    attack.open.programme[0] ^= 1;
     let open = ControlFrame::Open(Box::new(attack.open.clone()));
     attack.say(&open).unwrap();
     assert_eq!(attack.closed(), Some(CloseReason::OtherProgramme));
