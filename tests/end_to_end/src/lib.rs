@@ -206,6 +206,18 @@ impl Centre {
             * 1024
     }
 
+    /// Bytes that the daemon has read from files and local sockets since it started, cached or not.
+    pub fn bytes_read(&self) -> u64 {
+        let id = self.running.as_ref().expect("the relay runs").id();
+        let counts = std::fs::read_to_string(format!("/proc/{id}/io"))
+            .expect("the kernel tells of our own child");
+        counts
+            .lines()
+            .find_map(|line| line.strip_prefix("rchar:"))
+            .and_then(|count| count.trim().parse().ok())
+            .expect("rchar is there")
+    }
+
     /// Everything the daemon wrote on standard error so far.
     pub fn words(&self) -> Vec<String> {
         self.words.lock().expect("no test panics with it").clone()
