@@ -524,7 +524,7 @@ fn a_second_process_is_locked_out_and_a_killed_one_leaves_everything() {
 fn a_store_of_format_1_opens_and_reads() {
     let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1");
     let content = golden_content();
-    if std::env::var_os("CAIRN_WRITE_GOLDEN").is_some() {
+    if std::env::var_os("CAIRN_BLESS").is_some() {
         fs::create_dir_all(&golden).unwrap();
         for (name, bytes) in &content {
             fs::write(golden.join(name), bytes).unwrap();

@@ -1,5 +1,5 @@
 //! Golden bytes of frames: `proto/vectors/frames.txt`, a name and hexadecimal digits a line. Written
-//! anew with `CAIRN_WRITE_VECTORS=1`.
+//! anew with `CAIRN_BLESS=1`.
 
 use cairn_wire::codec::Bytes;
 use cairn_wire::frame::{
@@ -201,7 +201,7 @@ fn frames_are_these_bytes() {
         lines.push('\n');
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto/vectors/frames.txt");
-    if std::env::var_os("CAIRN_WRITE_VECTORS").is_some() {
+    if std::env::var_os("CAIRN_BLESS").is_some() {
         std::fs::write(&path, &lines).unwrap();
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap(), lines);

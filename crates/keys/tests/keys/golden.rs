@@ -1,5 +1,5 @@
 //! The golden bytes of `proto/vectors/keys.json`: what this version makes of fixed inputs, and what
-//! it makes of the stored bytes. `CAIRN_WRITE_VECTORS=1` writes the file anew; a change in it that
+//! it makes of the stored bytes. `CAIRN_BLESS=1` writes the file anew; a change in it that
 //! was not meant is a break of the format.
 
 use crate::enrolment::code;
@@ -173,7 +173,7 @@ fn stored() -> Value {
 #[test]
 fn the_bytes_are_those_of_every_release() {
     let made = made_now();
-    if std::env::var_os("CAIRN_WRITE_VECTORS").is_some() {
+    if std::env::var_os("CAIRN_BLESS").is_some() {
         let text = serde_json::to_string_pretty(&made).expect("JSON") + "\n";
         std::fs::create_dir_all(path().parent().expect("a folder")).expect("the folder");
         std::fs::write(path(), text).expect("the vectors are written");
