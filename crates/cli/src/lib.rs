@@ -107,7 +107,7 @@ fn finish(
     global: &Global,
     command: impl FnOnce(&Settings, &Output) -> Result<Ended, Failure>,
 ) -> ExitCode {
-    let settings = match Settings::find(global) {
+    let settings = match settings::set_clock().and_then(|()| Settings::find(global)) {
         Ok(settings) => settings,
         Err(failure) => {
             Output::plain(global.json).failure(&failure);

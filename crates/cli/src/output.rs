@@ -3,10 +3,17 @@
 use crate::arguments::LogFormat;
 use crate::failure::Failure;
 use crate::settings::Settings;
+use crate::words;
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How much further in the later lines of a long line of data stand.
+const FURTHER: usize = 4;
+/// A narrower terminal is none.
+const COLUMNS_LEAST: usize = 20;
 
 /// Where a command says what it has to say.
 #[derive(Debug)]
@@ -17,6 +24,12 @@ pub struct Output {
     pub verbose: bool,
     /// Words may be coloured.
     pub color: bool,
+    /// Data may be coloured.
+    pub color_data: bool,
+    /// Columns of the terminal that shows data, where there is one.
+    pub columns: Option<usize>,
+    /// Columns of the terminal that shows words, where there is one.
+    columns_words: Option<usize>,
     /// Time zone in which times are shown.
     pub zone: TimeZone,
     /// The first thing that went wrong with standard output.
@@ -31,6 +44,9 @@ impl Output {
             json: settings.json,
             verbose: settings.verbose > 0,
             color: settings.color,
+            color_data: settings.color_data,
+            columns: columns(&io::stdout()),
+            columns_words: columns(&io::stderr()),
             zone: settings.zone.clone(),
             fault: Mutex::new(None),
         }
@@ -43,6 +59,9 @@ impl Output {
             json,
             verbose: false,
             color: false,
+            color_data: false,
+            columns: None,
+            columns_words: None,
             zone: TimeZone::UTC,
             fault: Mutex::new(None),
         }
@@ -53,7 +72,12 @@ impl Output {
         if self.json {
             self.line(&object.to_string());
         } else {
-            self.line(lines().trim_end_matches('\n'));
+            let text = lines();
+            let text = text.trim_end_matches('\n');
+            match self.columns {
+                Some(columns) => self.line(&folded(text, columns, FURTHER)),
+                None => self.line(text),
+            }
         }
     }
 
@@ -89,8 +113,24 @@ impl Output {
 
     /// Words that must be heard.
     pub fn warn(&self, words: &str) {
+        let text = match self.columns_words {
+            Some(columns) => folded(words, columns, 0),
+            None => words.to_owned(),
+        };
         // Where standard error is closed nobody can be told.
-        let _ = writeln!(io::stderr().lock(), "{words}");
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Rows in columns, as wide as the terminal.
+    #[must_use]
+    pub fn table(&self, rows: &[Vec<String>]) -> String {
+        words::table(rows, self.columns, &[])
+    }
+
+    /// The same; these columns are left out first where the terminal is narrow.
+    #[must_use]
+    pub fn table_sparing(&self, rows: &[Vec<String>], spared: &[usize]) -> String {
+        words::table(rows, self.columns, spared)
     }
 
     /// What went wrong: on standard output with `--json`, where scripts read, else on standard error.
@@ -124,6 +164,38 @@ impl Output {
             _ => Ok(()),
         }
     }
+}
+
+/// Each line folded where it does not fit.
+fn folded(text: &str, columns: usize, further: usize) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| words::folded(line, columns, further))
+        .collect();
+    lines.join("\n")
+}
+
+/// How wide a terminal is; `COLUMNS` says so where there is none.
+fn columns(stream: &impl AsFd) -> Option<usize> {
+    let asked = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    terminal_size::terminal_size_of(stream)
+        .map(|(columns, _)| usize::from(columns.0))
+        .or(asked)
+        .filter(|columns| *columns >= COLUMNS_LEAST)
+}
+
+/// Whether the terminal shows more than ASCII, as the locale says.
+#[must_use]
+pub fn shows_unicode() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
 }
 
 /// Whether progress can be drawn.

@@ -4,7 +4,6 @@ use crate::Ended;
 use crate::arguments::relay::{RelayCommand, RelayConfigCommand};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::words;
 use cairn_relay::{Config, ConfigError, InitOptions, RelayError, RunOptions};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -76,7 +75,7 @@ fn check(file: &Path, output: &Output) -> Result<Ended, Failure> {
             "cache_bytes": config.cache_bytes,
         }),
         || {
-            words::table(&[
+            output.table(&[
                 vec!["listen".to_owned(), config.listen.to_string()],
                 vec!["public".to_owned(), config.public.clone()],
                 vec!["centre".to_owned(), config.centre.to_string()],

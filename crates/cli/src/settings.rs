@@ -5,6 +5,7 @@ use crate::arguments::{Color, Global, LogFormat};
 use crate::failure::Failure;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a configuration file that are read.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub json: bool,
     /// Words are coloured.
     pub color: bool,
+    /// Data is coloured.
+    pub color_data: bool,
     /// Time zone in which times are shown.
     pub zone: TimeZone,
     /// How much is said.
@@ -64,6 +67,19 @@ pub(crate) fn throttle() -> Result<Option<u64>, Failure> {
     Ok(Some(rate.ok_or_else(wrong)?))
 }
 
+/// At which second since 1970 the device's clock stands still: for tests and demonstrations.
+const CLOCK: &str = "CAIRN_CLOCK_S";
+
+/// Sets the device's clock, if somebody wants it to be wrong.
+pub(crate) fn set_clock() -> Result<(), Failure> {
+    let Some(second) = variable(CLOCK) else {
+        return Ok(());
+    };
+    let wrong = |_| Failure::usage(format!("{CLOCK} is no number of seconds"));
+    cairn_device::stop_clock_at(second.parse().map_err(wrong)?);
+    Ok(())
+}
+
 struct Found<T> {
     value: T,
     from: String,
@@ -96,15 +112,20 @@ impl Settings {
             ],
             folder: folder.value,
             json: global.json,
-            color: match color.value {
-                Color::Always => true,
-                Color::Never => false,
-                Color::Auto => crate::output::words_on_terminal(),
-            },
+            color: colored(color.value, &std::io::stderr()),
+            color_data: colored(color.value, &std::io::stdout()),
             zone: zone.value,
             verbose: global.verbose,
             log_format: log_format.value,
         })
+    }
+}
+
+fn colored(color: Color, stream: &impl IsTerminal) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => stream.is_terminal(),
     }
 }
 

@@ -353,8 +353,21 @@ pub(crate) fn lock(member: &Mutex<Member>) -> MutexGuard<'_, Member> {
     member.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Where the clock stands still, for tests and demonstrations of wrong clocks.
+static STOPPED_AT_S: Mutex<Option<i64>> = Mutex::new(None);
+
+/// Makes this process believe that it is always this second: for tests and demonstrations.
+pub fn stop_clock_at(seconds: i64) {
+    *STOPPED_AT_S.lock().unwrap_or_else(PoisonError::into_inner) = Some(seconds);
+}
+
 /// Seconds since 1970 by this machine's clock.
-pub(crate) fn now_s() -> i64 {
+#[must_use]
+pub fn now_s() -> i64 {
+    let stopped = *STOPPED_AT_S.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(seconds) = stopped {
+        return seconds;
+    }
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
         Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),

@@ -137,7 +137,9 @@ fn list_in_lines(listed: &[Listed], output: &Output) -> String {
         }
         rows.push(row);
     }
-    words::table(&rows)
+    // On a narrow terminal go first: area of work, kind, time.
+    let first = usize::from(output.verbose);
+    output.table_sparing(&rows, &[first + 6, first + 2, first + 7])
 }
 
 /// Which areas of work are held, and how old they are.
@@ -393,7 +395,11 @@ pub(crate) fn field_in_lines(name: &str, field: &Json, output: &Output) -> Strin
     let is = |value: &Json, key: &str| value.get(key).and_then(Json::as_bool) == Some(true);
     let conflict = is(field, "conflict");
     let open = conflict || values.iter().any(|value| is(value, "proposal"));
-    let reads = in_words(field.get("reads").unwrap_or(&Json::Null));
+    let reads = field.get("reads").unwrap_or(&Json::Null);
+    let reads = match (conflict, reads) {
+        (true, Json::Null) => "not settled".to_owned(),
+        _ => in_words(reads),
+    };
     let mark = match (conflict, is(field, "assumed")) {
         (true, _) => "   CONFLICT",
         (_, true) => "   (nobody said; taken for the most dangerous)",
@@ -564,7 +570,7 @@ pub fn explain(arguments: &Explain, output: &Output) -> Result<Ended, Failure> {
                     .iter()
                     .map(|(code, label)| vec![format!("  {code}"), (*label).to_owned()])
                     .collect();
-                lines.push_str(&words::table(&rows));
+                lines.push_str(&output.table(&rows));
                 found.push(json!({
                     "is": "field",
                     "word": field.name,

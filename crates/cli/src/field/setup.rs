@@ -92,7 +92,7 @@ pub fn join(arguments: &Join, device: &Device, output: &Output) -> Result<Ended,
             .iter()
             .map(|scope| vec![scope.name.clone(), scope.access.clone()])
             .collect();
-        words::table(&rows)
+        output.table(&rows)
     });
     let names: Vec<&str> = joined
         .scopes

@@ -223,7 +223,7 @@ pub fn settings(origin: bool, settings: &Settings, output: &Output) {
                     row
                 })
                 .collect();
-            words::table(&rows)
+            output.table(&rows)
         },
     );
 }

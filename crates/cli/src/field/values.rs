@@ -218,13 +218,9 @@ fn object_in_words(parts: &serde_json::Map<String, Json>) -> String {
 /// Text on one line of a terminal, without what draws there.
 pub fn one_line(text: &str) -> String {
     const CHARACTERS_MAX: usize = 200;
-    let mut line: String = text
-        .chars()
-        .take(CHARACTERS_MAX)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut line: String = text.chars().take(CHARACTERS_MAX).collect();
     if text.chars().nth(CHARACTERS_MAX).is_some() {
         line.push('…');
     }
-    line
+    words::harmless(&line)
 }

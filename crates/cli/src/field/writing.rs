@@ -230,7 +230,9 @@ fn answer(saved: &Saved, kind: &Kind, verb: Verb, device: &Device, output: &Outp
             continue;
         }
         let reads = match (&field.reads, field.conflict) {
-            (serde_json::Value::Null, true) => "is in conflict and reads as nothing".to_owned(),
+            (serde_json::Value::Null, true) => {
+                "is in conflict: nothing counts until somebody decides".to_owned()
+            }
             (reads, true) => format!("is in conflict and reads {}", values::in_words(reads)),
             (reads, false) => format!("reads {}", values::in_words(reads)),
         };

@@ -21,7 +21,7 @@ pub fn lines(command: &OpsCommand, answer: &Json, output: &Output) -> String {
             ));
             text(answer, "code").to_owned()
         }
-        OpsCommand::Scopes => scopes(answer),
+        OpsCommand::Scopes => scopes(answer, output),
         OpsCommand::Scope { .. } => {
             format!("{} {}", text(answer, "scope"), text(answer, "access"))
         }
@@ -29,10 +29,10 @@ pub fn lines(command: &OpsCommand, answer: &Json, output: &Output) -> String {
         OpsCommand::Docs { .. } => docs(answer, output),
         OpsCommand::Doc { .. } => record_in_lines(answer, output),
         OpsCommand::Conflicts => conflicts(answer, output),
-        OpsCommand::Logs { .. } => logs(answer),
+        OpsCommand::Logs { .. } => logs(answer, output),
         OpsCommand::Verify { .. } => verify(answer),
         OpsCommand::Reload => reload(answer),
-        OpsCommand::Config { .. } => settings(answer),
+        OpsCommand::Config { .. } => settings(answer, output),
     }
 }
 
@@ -124,7 +124,7 @@ fn devices(answer: &Json, output: &Output) -> String {
             marks.join(", "),
         ]);
     }
-    words::table(&rows)
+    output.table(&rows)
 }
 
 fn head(names: &[&str]) -> Vec<String> {
@@ -159,7 +159,7 @@ fn device(answer: &Json, output: &Output) -> String {
             one_line(text(answer, "reason"))
         ));
     }
-    lines.push_str(&logs(answer));
+    lines.push_str(&logs(answer, output));
     lines
 }
 
@@ -172,7 +172,7 @@ fn revoked(answer: &Json) -> String {
     }
 }
 
-fn scopes(answer: &Json) -> String {
+fn scopes(answer: &Json, output: &Output) -> String {
     let mut rows = vec![head(&[
         "area of work",
         "members",
@@ -187,7 +187,7 @@ fn scopes(answer: &Json) -> String {
             known(scope, "entries"),
         ]);
     }
-    words::table(&rows)
+    output.table(&rows)
 }
 
 fn sessions(answer: &Json, output: &Output) -> String {
@@ -215,7 +215,7 @@ fn sessions(answer: &Json, output: &Output) -> String {
             one_line(text(session, "error")),
         ]);
     }
-    words::table(&rows)
+    output.table(&rows)
 }
 
 fn docs(answer: &Json, output: &Output) -> String {
@@ -248,7 +248,10 @@ fn docs(answer: &Json, output: &Output) -> String {
             text(document, "kind").to_owned(),
             text(document, "hazard_class").to_owned(),
             text(document, "status").to_owned(),
-            format!("{} m²", known(document, "area_m2")),
+            match known(document, "area_m2").as_str() {
+                "-" => "-".to_owned(),
+                area => format!("{area} m²"),
+            },
             one_line(text(document, "scope")),
             time(document, "recorded_at", output),
             one_line(text(document, "by")),
@@ -263,7 +266,7 @@ fn docs(answer: &Json, output: &Output) -> String {
             count(total, "record")
         ));
     }
-    words::table(&rows)
+    output.table_sparing(&rows, &[6, 2, 8, 4])
 }
 
 fn conflicts(answer: &Json, output: &Output) -> String {
@@ -282,7 +285,7 @@ fn conflicts(answer: &Json, output: &Output) -> String {
     lines
 }
 
-fn logs(answer: &Json) -> String {
+fn logs(answer: &Json, output: &Output) -> String {
     let mut rows = vec![head(&["area of work", "lane", "device", "height", ""])];
     for log in array(answer, "logs") {
         let name = one_line(text(log, "name"));
@@ -299,7 +302,7 @@ fn logs(answer: &Json) -> String {
             .to_owned(),
         ]);
     }
-    let mut lines = words::table(&rows);
+    let mut lines = output.table(&rows);
     for held in array(answer, "quarantine") {
         lines.push_str(&format!(
             "{}: {} {}\n",
@@ -354,7 +357,7 @@ fn reload(answer: &Json) -> String {
     lines
 }
 
-fn settings(answer: &Json) -> String {
+fn settings(answer: &Json, output: &Output) -> String {
     let rows: Vec<Vec<String>> = answer
         .as_object()
         .into_iter()
@@ -368,5 +371,5 @@ fn settings(answer: &Json) -> String {
             vec![key.clone(), value]
         })
         .collect();
-    words::table(&rows)
+    output.table(&rows)
 }
