@@ -90,7 +90,7 @@ pub enum LogFormat {
 /// What `cairn` can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Tell the whole story on this machine: a relay, two teams, one area, no network needed
+    /// Tell the whole story on this machine: a relay, three teams, no network needed
     #[command(after_help = "Example:\n  cairn demo")]
     Demo(Demo),
     /// Make a device: keys and a place for its records
@@ -187,7 +187,7 @@ pub enum Command {
 /// `cairn demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Keep the folders of the relay and of both devices here, to look around afterwards
+    /// Keep the folders of the relay and of the devices here, to look around afterwards
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub keep: Option<PathBuf>,
 }

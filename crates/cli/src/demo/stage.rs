@@ -12,7 +12,8 @@ use std::time::Duration;
 /// How long a relay may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Settings of whoever runs the demo are none of its business.
-const NOT_INHERITED: [&str; 9] = [
+const NOT_INHERITED: [&str; 10] = [
+    "CAIRN_CLOCK_S",
     "CAIRN_COLOR",
     "CAIRN_CONFIG",
     "CAIRN_DATA_DIR",
@@ -34,8 +35,11 @@ pub struct Stage {
 
 /// A team's laptop.
 pub struct Team {
+    /// As others see it.
+    pub name: String,
     program: PathBuf,
     folder: PathBuf,
+    clock_s: Option<i64>,
 }
 
 /// What a command answered.
@@ -129,8 +133,10 @@ impl Stage {
     /// A team that has joined.
     pub fn team(&self, name: &str, scope: &str) -> Result<Team, Failure> {
         let team = Team {
+            name: name.to_owned(),
             program: self.program.clone(),
             folder: self.folder.join(name.to_lowercase().replace(' ', "-")),
+            clock_s: None,
         };
         team.run(&["init", "--name", name, "--no-encryption"])?;
         let mut command = self.command(&["ops", "--json", "enrol", "new", "--name", name]);
@@ -165,7 +171,25 @@ impl Team {
     pub fn run_any(&self, arguments: &[&str]) -> Result<Said, Failure> {
         let mut command = command(&self.program, &["--json", "--data-dir"]);
         command.arg(&self.folder).args(arguments);
+        if let Some(second) = self.clock_s {
+            command.env("CAIRN_CLOCK_S", second.to_string());
+        }
         said(command)
+    }
+
+    /// From now on its clock stands at a second since 1970.
+    pub fn clock_falls_to(&mut self, second: i64) {
+        self.clock_s = Some(second);
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The last word of its name.
+    pub fn short(&self) -> &str {
+        self.name.rsplit(' ').next().unwrap_or_default()
     }
 
     /// Writes a file beside the team's data and gives its path.
@@ -175,11 +199,11 @@ impl Team {
         Ok(path.display().to_string())
     }
 
-    /// How an area's boundary reads.
-    pub fn perimeter(&self, id: &str) -> Result<Json, Failure> {
+    /// How a record's fields read.
+    pub fn fields(&self, id: &str) -> Result<Json, Failure> {
         let shown = self.run(&["show", id])?;
-        let perimeter = shown.pointer("/fields/perimeter").cloned();
-        perimeter.ok_or_else(|| Failure::new("demo", "the area has no boundary"))
+        let fields = shown.get("fields").cloned();
+        fields.ok_or_else(|| Failure::new("demo", "a record has no fields"))
     }
 
     /// All that it holds, as a file.

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 /// A relay that runs until the test ends.
-struct Relay {
+pub(crate) struct Relay {
     folder: tempfile::TempDir,
     child: Option<Child>,
 }
 
 impl Relay {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut relay = Self {
             folder,
@@ -45,7 +45,7 @@ impl Relay {
         relay
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.folder.path().join("relay")
     }
 
@@ -59,7 +59,7 @@ impl Relay {
         Said::of(command.output().unwrap())
     }
 
-    fn ops(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn ops(&self, arguments: &[&str]) -> Said {
         let mut command = program(env!("CARGO_BIN_EXE_cairn"));
         command.env("CAIRN_RELAY_DIR", self.dir());
         command.args(["--json", "ops"]).args(arguments);
