@@ -450,7 +450,7 @@ pub(crate) fn loss(store: &dyn Store) -> Result<Option<(u64, u64)>, StoreError> 
 }
 
 fn rebuilt_in_words(why: &Rebuilt) -> String {
-    let anew = "was made anew from the segments; nothing is missing by that";
+    let anew = "was rebuilt from the segments; nothing is missing by that";
     match why {
         Rebuilt::Missing => format!("its index was not there and {anew}"),
         Rebuilt::Damaged { why, set_aside } => {

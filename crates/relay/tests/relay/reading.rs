@@ -158,7 +158,7 @@ async fn a_restart_forgets_nothing_and_a_lost_centre_is_filled_again() {
             .relay()
             .found()
             .iter()
-            .any(|word| word.contains("made anew")),
+            .any(|word| word.contains("rebuilt")),
         "{:?}",
         house.relay().found()
     );
