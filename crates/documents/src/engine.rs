@@ -37,18 +37,23 @@ pub(crate) fn apply(
     })
 }
 
-/// Reads everything, saves, loads, and reads everything again: heads and values must be equal.
-/// Returns the saved bytes.
-pub(crate) fn prove(document: &Automerge) -> Result<Vec<u8>, Failed> {
+/// A document that came through [`prove`].
+pub(crate) struct Proved {
+    /// What it was saved as.
+    pub(crate) saved: Vec<u8>,
+    /// What that was loaded as.
+    pub(crate) automerge: Automerge,
+}
+
+/// Reads everything, saves, loads, and reads everything again: heads and values must be equal. The
+/// one is read range by range, the other key by key, so that both ways of reading are proved too.
+pub(crate) fn prove(document: &Automerge) -> Result<Proved, Failed> {
     guarded(|| {
         let saved = document.save();
-        let again = Automerge::load(&saved).map_err(|_| Failed)?;
-        if again.get_heads() == document.get_heads() && read_whole(&again)? == read_whole(document)?
-        {
-            Ok(saved)
-        } else {
-            Err(Failed)
-        }
+        let automerge = Automerge::load(&saved).map_err(|_| Failed)?;
+        let equal = automerge.get_heads() == document.get_heads()
+            && read_by_key(&automerge)? == read_by_range(document)?;
+        equal.then_some(Proved { saved, automerge }).ok_or(Failed)
     })
 }
 
@@ -77,7 +82,7 @@ pub fn panic_is_caught() -> bool {
 }
 
 /// A digest of every value that can be read, concurrent ones included.
-pub(crate) fn read_whole(document: &Automerge) -> Result<u64, Failed> {
+pub(crate) fn read_by_key(document: &Automerge) -> Result<u64, Failed> {
     let mut hasher = DefaultHasher::new();
     let mut open = vec![(ObjId::Root, ObjType::Map)];
     while let Some((object, kind)) = open.pop() {
@@ -93,6 +98,43 @@ pub(crate) fn read_whole(document: &Automerge) -> Result<u64, Failed> {
                 for at in 0..document.length(&object) {
                     let values = document.get_all(&object, at).map_err(|_| Failed)?;
                     read_values(values, &mut open, &mut hasher);
+                }
+            }
+            ObjType::Text => {
+                document
+                    .text(&object)
+                    .map_err(|_| Failed)?
+                    .hash(&mut hasher);
+                document.length(&object).hash(&mut hasher);
+            }
+        }
+    }
+    Ok(hasher.finish())
+}
+
+/// The same digest, each object read in one go.
+fn read_by_range(document: &Automerge) -> Result<u64, Failed> {
+    let mut hasher = DefaultHasher::new();
+    let mut open = vec![(ObjId::Root, ObjType::Map)];
+    while let Some((object, kind)) = open.pop() {
+        match kind {
+            ObjType::Map | ObjType::Table => {
+                for item in document.map_range(&object, ..) {
+                    item.key.hash(&mut hasher);
+                    let values = match item.conflict {
+                        true => document.get_all(&object, item.key.as_ref()),
+                        false => Ok(vec![(item.value.clone().into_value(), item.id())]),
+                    };
+                    read_values(values.map_err(|_| Failed)?, &mut open, &mut hasher);
+                }
+            }
+            ObjType::List => {
+                for item in document.list_range(&object, ..) {
+                    let values = match item.conflict {
+                        true => document.get_all(&object, item.index),
+                        false => Ok(vec![(item.value.clone().into_value(), item.id())]),
+                    };
+                    read_values(values.map_err(|_| Failed)?, &mut open, &mut hasher);
                 }
             }
             ObjType::Text => {

@@ -35,7 +35,7 @@ pub use preflight::{Checked, Origin, Place};
 pub use rule::Rule;
 pub use shelf::{
     Documents, HeldChange, HeldState, Ingested, KnownChange, LoadedDocument, Outcome, Provenance,
-    ShelfError, SkippedChange, Verdict,
+    ReadDocument, ShelfError, SkippedChange, Verdict,
 };
 pub use storage::{MemoryStorage, Storage, Table, WriteSet};
 

@@ -16,14 +16,16 @@ use cairn_wire::{AuthorityRef, ChangeHash, DeviceKey, DocumentId, EntryId, LogId
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+mod many;
 mod rebuild;
 mod skipped;
 #[cfg(test)]
 mod tests;
 mod work;
 
+pub use many::{IngestedAndRead, ReadDocument};
 pub use skipped::SkippedChange;
-use work::Work;
+use work::{Settled, Work};
 
 /// Where a change stands. A change that stands in several entries is trusted if one of them is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +55,12 @@ impl Provenance {
         match self {
             Self::Outbox { device } => *device,
             Self::Entry { log, .. } => log.device,
+        }
+    }
+
+    fn assert_in(&self, scope: &ScopeId) {
+        if let Self::Entry { log, .. } = self {
+            assert_eq!(log.scope, *scope, "an entry's changes belong to its scope");
         }
     }
 }
@@ -95,6 +103,15 @@ pub struct Ingested {
     pub outcomes: Vec<Outcome>,
     /// Documents whose contents changed, each once.
     pub changed: Vec<DocumentId>,
+}
+
+impl Ingested {
+    fn add(&mut self, document: DocumentId, outcomes: Vec<Outcome>, changed: bool) {
+        self.outcomes.extend(outcomes);
+        if changed {
+            self.changed.push(document);
+        }
+    }
 }
 
 /// Why nothing could be done at all.
@@ -198,34 +215,16 @@ impl<'a, S: Storage> Documents<'a, S> {
         changes: &[OpenedChange],
         writes: &mut WriteSet,
     ) -> Result<Ingested, ShelfError<S::Error>> {
-        if let Provenance::Entry { log, .. } = provenance {
-            assert_eq!(log.scope, *scope, "an entry's changes belong to its scope");
-        }
-        let mut groups: Vec<(DocumentId, Vec<&OpenedChange>)> = Vec::new();
-        let mut positions = HashMap::new();
-        for change in changes {
-            let at = *positions.entry(change.document).or_insert_with(|| {
-                groups.push((change.document, Vec::new()));
-                groups.len() - 1
-            });
-            if let Some((_, group)) = groups.get_mut(at) {
-                group.push(change);
-            }
-        }
-
+        provenance.assert_in(scope);
         let mut ingested = Ingested::default();
-        for (document, group) in groups {
+        for (document, group) in by_document(changes) {
             let view = View {
                 storage: self.storage,
+                before: None,
                 writes,
             };
-            let mut work = Work::new(view, scope, document);
-            for change in group {
-                work.offer(change, provenance)?;
-            }
-            if work.settle(&mut ingested.outcomes)? {
-                ingested.changed.push(document);
-            }
+            let settled = take_in(view, scope, document, &group, provenance)?;
+            ingested.add(document, settled.outcomes, settled.changed);
         }
         Ok(ingested)
     }
@@ -241,42 +240,11 @@ impl<'a, S: Storage> Documents<'a, S> {
             return Ok(None);
         };
         let damaged = || ShelfError::Damaged(Table::Documents);
-        let document_row = DocumentRow::read(&bytes).ok_or_else(damaged)?;
-        let automerge = engine::load(&document_row.saved).map_err(|_| damaged())?;
+        let row = DocumentRow::read(&bytes).ok_or_else(damaged)?;
+        let automerge = engine::load(&row.saved).map_err(|_| damaged())?;
         let rows = self.change_rows(&key)?;
-        let mut changes = Vec::with_capacity(rows.len());
-        for change in automerge.get_changes_meta(&[]) {
-            let row = rows
-                .get(&change.hash.0)
-                .ok_or(ShelfError::Damaged(Table::Changes))?;
-            changes.push(KnownChange {
-                hash: crate::from_automerge(&change.hash),
-                device: row.device,
-                recorded_at_s: change.timestamp,
-                dependencies: change.deps.iter().map(crate::from_automerge).collect(),
-                provenances: row.provenances.clone(),
-            });
-        }
         let held = self.held_rows(&key)?;
-        let mut loaded = LoadedDocument {
-            kind: document_row.kind,
-            creator: document_row.creator,
-            root: document_row.root,
-            heads: automerge
-                .get_heads()
-                .iter()
-                .map(crate::from_automerge)
-                .collect(),
-            automerge,
-            changes,
-            held: held.iter().map(held_change).collect(),
-            skipped: Vec::new(),
-        };
-        if document_row.stuck {
-            let held = held.into_iter().map(|(_, hash, row)| (hash, row));
-            loaded.skipped = skipped::skipped(scope, document, &loaded, held.collect())?;
-        }
-        Ok(Some(loaded))
+        loaded(scope, document, row, automerge, &rows, held).map(Some)
     }
 
     /// Every document of a scope with its kind, by id.
@@ -324,15 +292,14 @@ impl<'a, S: Storage> Documents<'a, S> {
     fn change_rows(
         &self,
         prefix: &[u8],
-    ) -> Result<HashMap<[u8; 32], ChangeRow>, ShelfError<S::Error>> {
+    ) -> Result<HashMap<ChangeHash, ChangeRow>, ShelfError<S::Error>> {
         let mut rows = HashMap::new();
         let mut damaged = false;
         self.storage
             .scan(Table::Changes, prefix, &mut |key, bytes| {
-                match row::hash_of_key(key).zip(ChangeRow::read(bytes)) {
-                    Some((hash, row)) => drop(rows.insert(hash.0, row)),
-                    None => damaged = true,
-                }
+                let item = change_item(key, bytes);
+                damaged |= item.is_none();
+                rows.extend(item);
                 ControlFlow::Continue(())
             })?;
         if damaged {
@@ -345,11 +312,9 @@ impl<'a, S: Storage> Documents<'a, S> {
         let mut held = Vec::new();
         let mut damaged = false;
         self.storage.scan(Table::Held, prefix, &mut |key, bytes| {
-            let names = row::document_of_key(key).zip(row::hash_of_key(key));
-            match names.zip(HeldRow::read(bytes)) {
-                Some(((document, hash), row)) => held.push((document, hash, row)),
-                None => damaged = true,
-            }
+            let item = held_item(key, bytes);
+            damaged |= item.is_none();
+            held.extend(item);
             ControlFlow::Continue(())
         })?;
         if damaged {
@@ -360,6 +325,89 @@ impl<'a, S: Storage> Documents<'a, S> {
 }
 
 type HeldItem = (DocumentId, ChangeHash, HeldRow);
+
+fn change_item(key: &[u8], bytes: &[u8]) -> Option<(ChangeHash, ChangeRow)> {
+    row::hash_of_key(key).zip(ChangeRow::read(bytes))
+}
+
+fn held_item(key: &[u8], bytes: &[u8]) -> Option<HeldItem> {
+    let names = row::document_of_key(key).zip(row::hash_of_key(key));
+    let ((document, hash), row) = names.zip(HeldRow::read(bytes))?;
+    Some((document, hash, row))
+}
+
+/// Changes by document, in the order of each one's first.
+fn by_document(changes: &[OpenedChange]) -> Vec<(DocumentId, Vec<&OpenedChange>)> {
+    let mut groups: Vec<(DocumentId, Vec<&OpenedChange>)> = Vec::new();
+    let mut positions = HashMap::new();
+    for change in changes {
+        let at = *positions.entry(change.document).or_insert_with(|| {
+            groups.push((change.document, Vec::new()));
+            groups.len() - 1
+        });
+        if let Some((_, group)) = groups.get_mut(at) {
+            group.push(change);
+        }
+    }
+    groups
+}
+
+/// Takes in the changes of one document.
+fn take_in<S: Storage>(
+    view: View<'_, S>,
+    scope: &ScopeId,
+    document: DocumentId,
+    changes: &[&OpenedChange],
+    provenance: &Provenance,
+) -> Result<Settled, ShelfError<S::Error>> {
+    let mut work = Work::new(view, scope, document);
+    for change in changes {
+        work.offer(change, provenance)?;
+    }
+    work.settle()
+}
+
+/// A document as its rows give it.
+fn loaded<E>(
+    scope: &ScopeId,
+    document: &DocumentId,
+    row: DocumentRow,
+    automerge: Automerge,
+    rows: &HashMap<ChangeHash, ChangeRow>,
+    held: Vec<HeldItem>,
+) -> Result<LoadedDocument, ShelfError<E>> {
+    let mut changes = Vec::with_capacity(rows.len());
+    for change in automerge.get_changes_meta(&[]) {
+        let hash = crate::from_automerge(&change.hash);
+        let row = rows.get(&hash).ok_or(ShelfError::Damaged(Table::Changes))?;
+        changes.push(KnownChange {
+            hash,
+            device: row.device,
+            recorded_at_s: change.timestamp,
+            dependencies: change.deps.iter().map(crate::from_automerge).collect(),
+            provenances: row.provenances.clone(),
+        });
+    }
+    let mut loaded = LoadedDocument {
+        kind: row.kind,
+        creator: row.creator,
+        root: row.root,
+        heads: automerge
+            .get_heads()
+            .iter()
+            .map(crate::from_automerge)
+            .collect(),
+        automerge,
+        changes,
+        held: held.iter().map(held_change).collect(),
+        skipped: Vec::new(),
+    };
+    if row.stuck {
+        let held = held.into_iter().map(|(_, hash, row)| (hash, row));
+        loaded.skipped = skipped::skipped(scope, document, &loaded, held.collect())?;
+    }
+    Ok(loaded)
+}
 
 fn held_change((document, hash, row): &HeldItem) -> HeldChange {
     HeldChange {

@@ -87,6 +87,11 @@ impl WriteSet {
         self.rows.insert((table, key), None);
     }
 
+    /// Adds what another one does; where both write one row, the other one wins.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.rows.append(&mut other.rows);
+    }
+
     fn get(&self, table: Table, key: &[u8]) -> Option<Option<&[u8]>> {
         self.rows
             .get(&(table, key.to_vec()))
@@ -108,15 +113,18 @@ impl WriteSet {
 /// A row of a scan.
 pub(crate) type Row = (Vec<u8>, Vec<u8>);
 
-/// Storage as it will be once a write set is committed.
+/// Storage as it will be once write sets are committed.
 pub(crate) struct View<'a, S> {
     pub(crate) storage: &'a S,
+    /// What will be committed before.
+    pub(crate) before: Option<&'a WriteSet>,
     pub(crate) writes: &'a mut WriteSet,
 }
 
 impl<S: Storage> View<'_, S> {
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, S::Error> {
-        match self.writes.get(table, key) {
+        let before = || self.before.and_then(|before| before.get(table, key));
+        match self.writes.get(table, key).or_else(before) {
             Some(value) => Ok(value.map(<[u8]>::to_vec)),
             None => self.storage.get(table, key),
         }
@@ -128,7 +136,9 @@ impl<S: Storage> View<'_, S> {
             rows.insert(key.to_vec(), value.to_vec());
             ControlFlow::Continue(())
         })?;
-        for (key, value) in self.writes.with_prefix(table, prefix) {
+        let before = self.before.into_iter();
+        let before = before.flat_map(|before| before.with_prefix(table, prefix));
+        for (key, value) in before.chain(self.writes.with_prefix(table, prefix)) {
             match value {
                 Some(value) => rows.insert(key.to_vec(), value.to_vec()),
                 None => rows.remove(key),

@@ -6,8 +6,9 @@ mod world;
 use automerge::transaction::Transactable;
 use automerge::{AutomergeError, ObjType, ROOT, ReadDoc};
 use cairn_documents::{
-    Author, Authored, ChangeParts, Documents, HeldState, MemoryStorage, OpenedChange, Provenance,
-    Rule, ShelfError, Storage, Table, Verdict, WriteSet, author_edit, author_root,
+    Author, Authored, ChangeParts, Documents, HeldState, LoadedDocument, MemoryStorage,
+    OpenedChange, Provenance, Rule, ShelfError, Storage, Table, Verdict, WriteSet, author_edit,
+    author_root,
 };
 use cairn_wire::{ChangeHash, limits};
 use proptest::prelude::*;
@@ -309,6 +310,54 @@ fn several_entries_before_one_commit() {
         .unwrap();
     assert_eq!(loaded.heads, vec![two.hash]);
     assert!(loaded.held.is_empty());
+}
+
+#[test]
+fn several_threads_write_what_one_does() {
+    const DOCUMENTS: u64 = 150;
+    let roots: Vec<_> = (0..DOCUMENTS)
+        .map(|seed| small_root(&author(1, seed), seed))
+        .collect();
+    // Some edits come before what they rest on, some rest on what never comes.
+    let early = roots.iter().step_by(3).enumerate().map(|(number, root)| {
+        let edit = edit(&author(2, number as u64), &[root], |tx| {
+            tx.put(ROOT, "slope", "flat")
+        });
+        OpenedChange::from(&edit)
+    });
+    let orphans = roots.iter().step_by(7).enumerate().map(|(number, root)| {
+        let number = number as u64;
+        orphan(&author(2, 1_000 + number), root, unknown(number))
+    });
+    let first: Vec<_> = early.chain(orphans).collect();
+    let second: Vec<_> = roots.iter().map(OpenedChange::from).collect();
+
+    let mut one_by_one = MemoryStorage::new();
+    let mut by_threads = MemoryStorage::new();
+    for (device_number, changes) in [(2, first), (1, second.clone()), (1, second)] {
+        let provenance = entry(device_number, 1);
+        let mut writes = WriteSet::new();
+        let expected = Documents::new(&one_by_one)
+            .ingest(&SCOPE, &provenance, &changes, &mut writes)
+            .unwrap();
+        let mut same = WriteSet::new();
+        let heads = |_: &_, loaded: LoadedDocument| (loaded.heads, loaded.changes, loaded.held);
+        let (ingested, read) = Documents::new(&by_threads)
+            .ingest_and_read(&SCOPE, &provenance, &changes, 4, &mut same, &heads)
+            .unwrap();
+        assert_eq!(ingested, expected);
+        assert_eq!(same, writes);
+        one_by_one.commit(writes);
+        by_threads.commit(same);
+        let changed: Vec<_> = read.iter().map(|(document, _)| *document).collect();
+        assert_eq!(changed, expected.changed);
+        for (document, read) in read {
+            let loaded = Documents::new(&one_by_one).load(&SCOPE, &document).unwrap();
+            assert_eq!(loaded.map(|it| (it.heads, it.changes, it.held)), Some(read));
+        }
+    }
+    assert_eq!(one_by_one.count(Table::Documents), DOCUMENTS as usize);
+    assert_eq!(one_by_one.count(Table::Held), roots.len().div_ceil(7));
 }
 
 /// A storage whose rows in one table come back cut off, or not at all.

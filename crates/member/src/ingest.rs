@@ -5,10 +5,12 @@
 
 use crate::Member;
 use crate::error::MemberError;
-use crate::line::{Line, each_line, summarise};
+use crate::line::{Line, each_line, summarise, summarise_loaded};
 use crate::overlay::Overlay;
 use crate::tables::{Kept, Tables, Writes, locked_key, locked_prefix};
-use cairn_documents::{Documents, OpenedChange, Provenance, Verdict, WriteSet, batch};
+use cairn_documents::{
+    Documents, LoadedDocument, OpenedChange, Provenance, Verdict, WriteSet, batch,
+};
 use cairn_keys::authority::AuthorityEntry;
 use cairn_keys::{Body, Leaf, Membership, Position, open_entry};
 use cairn_records::Record;
@@ -19,7 +21,7 @@ use cairn_wire::codec;
 use cairn_wire::frame::{JournalMark, ScopeLane};
 use cairn_wire::ids::{DocumentId, EntryId, ScopeId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::{slice, thread};
 
 /// Entry bytes that become visible together.
@@ -336,6 +338,11 @@ pub(crate) struct Run<'a> {
     documents: WriteSet,
     pub(crate) writes: Writes,
     ingested: Ingested,
+    /// Whether records are kept beside their lines, for [`Self::finish`] to show.
+    pub(crate) keeps_records: bool,
+    /// Documents as they are now, read while they were loaded.
+    lines: BTreeMap<(ScopeId, DocumentId), (Line, Option<Record>)>,
+    /// Documents whose lines are still to be read.
     touched: BTreeSet<(ScopeId, DocumentId)>,
 }
 
@@ -353,6 +360,8 @@ impl<'a> Run<'a> {
             documents: WriteSet::new(),
             writes: Writes::default(),
             ingested: Ingested::default(),
+            keeps_records: false,
+            lines: BTreeMap::new(),
             touched: BTreeSet::new(),
         }
     }
@@ -504,8 +513,20 @@ impl<'a> Run<'a> {
         changes: &[OpenedChange],
         reads_as_before: bool,
     ) -> Result<Vec<Verdict>, MemberError> {
-        let ingested = Documents::new(&self.tables)
-            .ingest(scope, provenance, changes, &mut self.documents)
+        let trust = self.member.trust(self.store, self.membership);
+        let read = |document: &DocumentId, loaded: LoadedDocument| {
+            summarise_loaded(&loaded, &trust, scope, document)
+                .map(|(line, record)| (line, record.filter(|_| self.keeps_records)))
+        };
+        let (ingested, lines) = Documents::new(&self.tables)
+            .ingest_and_read(
+                scope,
+                provenance,
+                changes,
+                threads(),
+                &mut self.documents,
+                &read,
+            )
             .map_err(MemberError::from_shelf)?;
         let mut verdicts = Vec::with_capacity(changes.len());
         for outcome in &ingested.outcomes {
@@ -522,6 +543,7 @@ impl<'a> Run<'a> {
             }
             // Where a change stands bears on how it reads, even where it was there before.
             if outcome.verdict != Verdict::AlreadyThere || !reads_as_before {
+                self.lines.remove(&(*scope, outcome.document));
                 self.touched.insert((*scope, outcome.document));
             }
             verdicts.push(outcome.verdict);
@@ -529,6 +551,10 @@ impl<'a> Run<'a> {
         for document in ingested.changed {
             self.ingested.documents_changed.insert((*scope, document));
             self.touched.insert((*scope, document));
+        }
+        for (document, line) in lines {
+            self.touched.remove(&(*scope, document));
+            self.lines.insert((*scope, document), line?);
         }
         Ok(verdicts)
     }
@@ -540,11 +566,19 @@ impl<'a> Run<'a> {
         seen: Option<SeeRecord<'_>>,
     ) -> Result<(cairn_store::WriteSet, Ingested), MemberError> {
         let overlay = Overlay::new(self.tables, &self.documents);
-        let touched: Vec<_> = self.touched.iter().copied().collect();
+        let lines = std::mem::take(&mut self.lines);
         match seen {
             Some(seen) => {
+                if self.keeps_records {
+                    for (line, record) in lines.into_values() {
+                        seen(&line, record.as_ref());
+                        line.write(&mut self.writes);
+                    }
+                } else {
+                    self.touched.extend(lines.into_keys());
+                }
                 let trust = self.member.trust(self.store, self.membership);
-                for (scope, document) in &touched {
+                for (scope, document) in &self.touched {
                     if let Some((line, record)) = summarise(&overlay, &trust, scope, document)? {
                         seen(&line, record.as_ref());
                         line.write(&mut self.writes);
@@ -552,7 +586,10 @@ impl<'a> Run<'a> {
                 }
             }
             None => {
-                for line in self.lines(&overlay, &touched)? {
+                let touched: Vec<_> = self.touched.iter().copied().collect();
+                let reread = self.read_lines(&overlay, &touched)?;
+                let lines = lines.into_values().map(|(line, _)| line);
+                for line in lines.chain(reread) {
                     line.write(&mut self.writes);
                 }
             }
@@ -561,8 +598,8 @@ impl<'a> Run<'a> {
         Ok((self.writes.seal(&self.member.table_key), self.ingested))
     }
 
-    /// The lines of many documents. Reading them is most of the work of a large sync or import.
-    fn lines(
+    /// The lines of many documents.
+    fn read_lines(
         &self,
         overlay: &Overlay<'_>,
         touched: &[(ScopeId, DocumentId)],
@@ -576,10 +613,7 @@ impl<'a> Run<'a> {
             }
             Ok(lines)
         };
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let threads = threads
-            .min(READING_THREADS_MAX)
-            .min(touched.len() / READ_ALONE + 1);
+        let threads = threads().min(touched.len() / READ_ALONE + 1);
         let part = touched.len().div_ceil(threads).max(1);
         if threads == 1 {
             return read(touched);
@@ -600,4 +634,10 @@ impl<'a> Run<'a> {
             Ok(lines)
         })
     }
+}
+
+/// Threads that documents are taken in and read by.
+fn threads() -> usize {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    threads.min(READING_THREADS_MAX)
 }

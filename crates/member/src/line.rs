@@ -192,13 +192,22 @@ pub(crate) fn summarise<S: Storage<Error = MemberError>>(
     let loaded = Documents::new(storage)
         .load(scope, document)
         .map_err(MemberError::from_shelf)?;
-    let Some(loaded) = loaded else {
-        return Ok(None);
-    };
-    let facts = trust.facts(scope, &loaded)?;
-    let record = read_loaded(&loaded, &facts).ok();
-    let line = Line::of(scope, document, &loaded, record.as_ref());
-    Ok(Some((line, record)))
+    loaded
+        .map(|loaded| summarise_loaded(&loaded, trust, scope, document))
+        .transpose()
+}
+
+/// The same of a document that is loaded.
+pub(crate) fn summarise_loaded(
+    loaded: &LoadedDocument,
+    trust: &Trust<'_>,
+    scope: &ScopeId,
+    document: &DocumentId,
+) -> Result<(Line, Option<Record>), MemberError> {
+    let facts = trust.facts(scope, loaded)?;
+    let record = read_loaded(loaded, &facts).ok();
+    let line = Line::of(scope, document, loaded, record.as_ref());
+    Ok((line, record))
 }
 
 /// Calls `visit` with every line of a scope, or of all; it answers whether to go on.

@@ -11,6 +11,7 @@ use cairn_records::{ReadError, Record};
 use cairn_wire::ids::{ChangeHash, DeviceKey, EntryId, ScopeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 /// Answers [`ChangeFacts`] for the changes of one document.
 pub(crate) struct DocumentFacts {
@@ -34,7 +35,7 @@ pub(crate) struct Trust<'a> {
     membership: &'a Membership,
     keyring: &'a Keyring,
     tables: Tables<'a>,
-    names: RefCell<HashMap<DeviceKey, String>>,
+    names: Mutex<HashMap<DeviceKey, String>>,
 }
 
 impl<'a> Trust<'a> {
@@ -47,7 +48,7 @@ impl<'a> Trust<'a> {
             membership,
             keyring,
             tables,
-            names: RefCell::default(),
+            names: Mutex::default(),
         }
     }
 
@@ -77,7 +78,7 @@ impl<'a> Trust<'a> {
 
     /// A member's name, or the beginning of its key where the name cannot be read.
     pub(crate) fn name(&self, device: &DeviceKey) -> String {
-        let mut names = self.names.borrow_mut();
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names
             .entry(*device)
             .or_insert_with(|| {

@@ -287,6 +287,7 @@ impl Member {
         let membership = store.membership().clone();
         let frames = self.frames(of, store.next_outbox_number(), &changes)?;
         let mut run = Run::new(self, store, &membership);
+        run.keeps_records = seen.is_some();
         let opened: Vec<OpenedChange> = changes.iter().map(OpenedChange::from).collect();
         let verdicts = run.changes(&scope, &outbox_of(self.device()), &opened)?;
         for verdict in verdicts {

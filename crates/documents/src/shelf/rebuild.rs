@@ -91,10 +91,10 @@ pub(super) fn rebuild<S: Storage>(
             }
         }
     }
-    if let Ok(saved) = engine::prove(&automerge)
+    if let Ok(proved) = engine::prove(&automerge)
         && !applied.is_empty()
     {
-        work.save(open.before, &applied, any_stuck, saved);
+        work.save(open.before, &applied, any_stuck, proved);
     }
     work.release_all(&freed)?;
     Ok(changed)

@@ -36,7 +36,21 @@ pub(super) struct Work<'a, S> {
     pub(super) scope: &'a ScopeId,
     pub(super) document: DocumentId,
     open: Option<Open>,
+    /// The document as it was saved last by this work.
+    saved: Option<Automerge>,
+    /// It has looked at what waits of an author, which other documents bear on too.
+    counted: bool,
     outcomes: Vec<Outcome>,
+}
+
+/// What settled work did.
+pub(super) struct Settled {
+    pub(super) outcomes: Vec<Outcome>,
+    /// Whether the document's contents changed.
+    pub(super) changed: bool,
+    /// The document as it was saved, if it was.
+    pub(super) automerge: Option<Automerge>,
+    pub(super) counted: bool,
 }
 
 impl<'a, S: Storage> Work<'a, S> {
@@ -46,6 +60,8 @@ impl<'a, S: Storage> Work<'a, S> {
             scope,
             document,
             open: None,
+            saved: None,
+            counted: false,
             outcomes: Vec::new(),
         }
     }
@@ -271,6 +287,7 @@ impl<'a, S: Storage> Work<'a, S> {
         bytes: usize,
         comes: bool,
     ) -> Result<bool, ShelfError<S::Error>> {
+        self.counted = true;
         let key = row::waiting_key(self.scope, &change.device);
         let mut waiting = match self.view.get(Table::Waiting, &key)? {
             Some(bytes) => WaitingRow::read(&bytes).ok_or(ShelfError::Damaged(Table::Waiting))?,
@@ -306,11 +323,8 @@ impl<'a, S: Storage> Work<'a, S> {
         });
     }
 
-    /// Applies what passed; whether the document's contents changed.
-    pub(super) fn settle(
-        mut self,
-        outcomes: &mut Vec<Outcome>,
-    ) -> Result<bool, ShelfError<S::Error>> {
+    /// Applies what passed.
+    pub(super) fn settle(mut self) -> Result<Settled, ShelfError<S::Error>> {
         let mut changed = false;
         while let Some(open) = self.open.take() {
             if open.passed.is_empty() {
@@ -318,21 +332,25 @@ impl<'a, S: Storage> Work<'a, S> {
             }
             changed |= self.settle_open(open)?;
         }
-        outcomes.append(&mut self.outcomes);
-        Ok(changed)
+        Ok(Settled {
+            outcomes: self.outcomes,
+            changed,
+            automerge: self.saved,
+            counted: self.counted,
+        })
     }
 
     fn settle_open(&mut self, open: Open) -> Result<bool, ShelfError<S::Error>> {
         let company = open.before.as_ref().is_some_and(|row| row.stuck);
-        let saved = if company {
+        let proved = if company {
             Err(engine::Failed)
         } else {
             apply_all(&open)
         };
-        let Ok(saved) = saved else {
+        let Ok(proved) = proved else {
             return rebuild::rebuild(self, open);
         };
-        self.save(open.before, &open.passed, false, saved);
+        self.save(open.before, &open.passed, false, proved);
         for change in open.passed {
             self.report(change.hash, Verdict::Applied, change.earlier);
         }
@@ -345,8 +363,10 @@ impl<'a, S: Storage> Work<'a, S> {
         before: Option<DocumentRow>,
         applied: &[Passed],
         stuck: bool,
-        saved: Vec<u8>,
+        proved: engine::Proved,
     ) {
+        let engine::Proved { saved, automerge } = proved;
+        self.saved = Some(automerge);
         for change in applied {
             let key = row::change_key(self.scope, &self.document, &change.hash);
             self.view
@@ -390,7 +410,7 @@ impl<'a, S: Storage> Work<'a, S> {
 }
 
 /// All of them, one by one, on a copy; then the proof.
-fn apply_all(open: &Open) -> Result<Vec<u8>, engine::Failed> {
+fn apply_all(open: &Open) -> Result<engine::Proved, engine::Failed> {
     let mut copy = open.automerge.clone();
     for change in &open.passed {
         engine::apply(&mut copy, &change.bytes, &change.hash)?;
