@@ -175,9 +175,11 @@ pub fn growing_key(field: &str) -> String {
 pub fn assertions(document: &Automerge, field: &str) -> Vec<Stored> {
     let mut found = Vec::new();
     for map in maps(document, &growing_key(field)) {
-        for key in document.keys(&map) {
-            let Ok(values) = document.get_all(&map, key.as_str()) else {
-                continue;
+        for item in document.map_range(&map, ..) {
+            let key = item.key.as_ref();
+            let values = match item.conflict {
+                true => document.get_all(&map, key).unwrap_or_default(),
+                false => vec![(item.value.clone().into_value(), item.id())],
             };
             for (value, id) in values {
                 let Some(change) = document.hash_for_opid(&id) else {
@@ -186,7 +188,7 @@ pub fn assertions(document: &Automerge, field: &str) -> Vec<Stored> {
                 let bytes = value.as_bytes();
                 found.push(Stored {
                     change: ChangeHash(change.0),
-                    key: key.clone(),
+                    key: key.to_owned(),
                     assertion: bytes.and_then(|bytes| Assertion::from_bytes(bytes).ok()),
                 });
             }

@@ -12,7 +12,11 @@ impl<F: Facts> Reader<'_, F> {
     /// What the first change wrote under a key.
     pub(super) fn once(&self, key: &str) -> Option<(Value, ChangeHash)> {
         let root = [automerge::ChangeHash(self.root.0)];
-        let values = self.document.get_all_at(ROOT, key, &root).ok()?;
+        let values = match self.lineage.changes() {
+            [_] => self.document.get_all(ROOT, key),
+            _ => self.document.get_all_at(ROOT, key, &root),
+        };
+        let values = values.ok()?;
         let (value, _) = values.into_iter().next()?;
         Some((from_scalar(value.as_scalar()?, None), self.root))
     }
