@@ -29,6 +29,10 @@ fn the_readme_brings_two_devices_together() {
     );
     assert!(script.contains("trap"), "the README starts the relay");
     let folder = tempfile::tempdir().expect("a temporary folder");
+    // The README speaks from the project's root.
+    let project = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    std::os::unix::fs::symlink(format!("{project}/crates"), folder.path().join("crates"))
+        .expect("a link to the sample");
     let path = format!(
         "{}:{}",
         binaries().display(),
@@ -46,7 +50,9 @@ fn the_readme_brings_two_devices_together() {
         String::from_utf8_lossy(&output.stderr),
     );
     assert!(output.status.success(), "{script}\n{out}\n{words}");
-    assert!(out.contains("HA-1"), "{out}\n{words}");
+    for shown in ["HA-1", "reached/female/18_plus", "DEMO-HA-"] {
+        assert!(out.contains(shown), "no {shown}: {out}\n{words}");
+    }
 }
 
 #[test]
