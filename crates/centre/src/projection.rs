@@ -6,7 +6,7 @@ use cairn_documents::HeldState;
 use cairn_keys::Standing;
 use cairn_member::places::Place;
 use cairn_member::read::AsOf;
-use cairn_member::{Line, OpenRecord};
+use cairn_member::{Line, OpenRecord, short_code};
 use cairn_replica::HoldingsError;
 use cairn_wire::frame::ScopeLane;
 use cairn_wire::ids::{DeviceKey, ScopeId};
@@ -136,9 +136,13 @@ impl Centre {
             .open_questions(&*self.tables, &self.membership)?;
         let mut fields = Vec::new();
         for record in open {
+            let local_id = record.record.reads("local_id").as_text();
             for mut field in record.record.open_questions(&record.id.to_string()) {
                 if let Some(field) = field.as_object_mut() {
                     field.insert("scope".into(), json!(record.scope_name));
+                    field.insert("kind".into(), json!(record.record.kind));
+                    field.insert("local_id".into(), json!(local_id));
+                    field.insert("short_code".into(), json!(short_code(&record.id)));
                 }
                 fields.push(field);
             }

@@ -272,10 +272,15 @@ fn docs(answer: &Json, output: &Output) -> String {
 fn conflicts(answer: &Json, output: &Output) -> String {
     let mut lines = String::new();
     for question in array(answer, "conflicts") {
+        let label = match text(question, "local_id") {
+            "" => "no number".to_owned(),
+            label => one_line(label),
+        };
         lines.push_str(&format!(
-            "{}  {}\n",
-            one_line(text(question, "local_id")),
-            text(question, "id")
+            "{label}  {}  {}  {}\n",
+            text(question, "short_code"),
+            text(question, "kind"),
+            one_line(text(question, "scope"))
         ));
         lines.push_str(&field_in_lines(text(question, "field"), question, output));
     }
