@@ -1,5 +1,6 @@
 //! The programs as scripts and people meet them: real processes, real folders.
 
+mod laptops;
 mod screens;
 mod shapes;
 mod usage;

@@ -19,7 +19,12 @@ pub(crate) fn golden(name: &str, text: &str) {
         return;
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(kept, text, "{} is not what is shown", path.display());
+    assert_eq!(
+        kept,
+        text,
+        "{} is not what is shown; where it should be, run this with CAIRN_BLESS=1",
+        path.display()
+    );
 }
 
 /// Without what differs from run to run. Where a word changes its length, columns close up.
