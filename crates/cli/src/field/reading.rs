@@ -6,8 +6,8 @@ use crate::arguments::{Conflicts, Explain, List, Show};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::words::{self, count, utc};
-use cairn_device::records::Doubt;
-use cairn_device::records::schema::{self, Explanation, FieldType};
+use cairn_device::records::schema::{self, Explanation, Field, FieldType};
+use cairn_device::records::{Doubt, Duplicates};
 use cairn_device::{AsOf, Device, Filter, Listed, Stage};
 use cairn_wire::ids::DocumentId;
 use serde_json::{Value as Json, json};
@@ -42,10 +42,12 @@ pub fn list(arguments: &List, device: &Device, output: &Output) -> Result<Ended,
     }
     let listed = device.list(filter)?;
     let held = Held::of(device)?;
-    let records: Vec<Json> = listed.iter().map(of_list).collect();
+    let duplicates = device.duplicates()?;
+    let records = listed.iter().map(|one| of_list(one, &duplicates));
+    let records: Vec<Json> = records.collect();
     let mut object = json!({ "schema": "cairn.list/1", "records": records });
     held.insert_into(&mut object);
-    output.answer(&object, || list_in_lines(&listed, output));
+    output.answer(&object, || list_in_lines(&listed, &duplicates, output));
     let fits = if listed.is_empty() {
         "No record here fits. That does not say that there is no hazard.".to_owned()
     } else {
@@ -72,7 +74,7 @@ fn known_field(field: &str) -> Result<(), Failure> {
     })
 }
 
-fn of_list(listed: &Listed) -> Json {
+fn of_list(listed: &Listed, duplicates: &Duplicates) -> Json {
     let (line, summary) = (&listed.line, &listed.line.summary);
     json!({
         "id": line.id.to_string(),
@@ -93,10 +95,11 @@ fn of_list(listed: &Listed) -> Json {
         "recorded_at": utc(line.recorded_at_s),
         "changes": line.changes,
         "held": line.held,
+        "duplicates": others(&line.id, duplicates),
     })
 }
 
-fn list_in_lines(listed: &[Listed], output: &Output) -> String {
+fn list_in_lines(listed: &[Listed], duplicates: &Duplicates, output: &Output) -> String {
     let mut rows = Vec::new();
     for one in listed {
         let summary = &one.line.summary;
@@ -108,6 +111,9 @@ fn list_in_lines(listed: &[Listed], output: &Output) -> String {
         if summary.proposals > 0 {
             marks.push("proposal".to_owned());
         }
+        if duplicates.contains_key(&one.line.id) {
+            marks.push("duplicate?".to_owned());
+        }
         if summary.void {
             marks.push("withdrawn".to_owned());
         }
@@ -115,7 +121,10 @@ fn list_in_lines(listed: &[Listed], output: &Output) -> String {
             marks.push("not yet at the centre".to_owned());
         }
         let area = summary.area_m2.map_or_else(
-            || "no place".to_owned(),
+            || match summary.centre {
+                Some(at) => format!("{:.4}, {:.4}", at.lat(), at.lon()),
+                None => "no place".to_owned(),
+            },
             |area| {
                 let circle = if summary.extent_not_surveyed { "~" } else { "" };
                 format!("{circle}{} m²", words::grouped(area))
@@ -213,7 +222,10 @@ pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended,
             let doubts = device.doubts(&shown.id.to_string())?;
             let doubts: Vec<Json> = doubts.iter().map(Doubt::to_json).collect();
             object.insert("warnings".into(), json!(doubts));
-            object.insert("duplicates".into(), duplicates(&shown.id, device)?);
+            object.insert(
+                "duplicates".into(),
+                others(&shown.id, &device.duplicates()?),
+            );
         }
     }
     output.answer(&object, || record_in_lines(&object, output));
@@ -226,10 +238,9 @@ pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended,
 }
 
 /// Others that are probably the same record, as `{"id":…,"short_code":…,"why":…}`.
-fn duplicates(id: &DocumentId, device: &Device) -> Result<Json, Failure> {
-    let all = device.duplicates()?;
-    let others = all.get(id).into_iter().flatten();
-    Ok(others
+fn others(id: &DocumentId, duplicates: &Duplicates) -> Json {
+    let others = duplicates.get(id).into_iter().flatten();
+    others
         .map(|(other, likeness)| {
             json!({
                 "id": other.to_string(),
@@ -238,7 +249,7 @@ fn duplicates(id: &DocumentId, device: &Device) -> Result<Json, Failure> {
                 "message": likeness.words(),
             })
         })
-        .collect())
+        .collect()
 }
 
 fn point_in_time(text: &str, output: &Output) -> Result<AsOf, Failure> {
@@ -571,20 +582,37 @@ pub fn explain(arguments: &Explain, output: &Output) -> Result<Ended, Failure> {
                     .map(|(code, label)| vec![format!("  {code}"), (*label).to_owned()])
                     .collect();
                 lines.push_str(&output.table(&rows));
+                let keys = keys_of(field);
+                for (list, codes) in &keys {
+                    lines.push_str(&format!("by {list}: {}\n", codes.join(", ")));
+                }
+                let keys: Vec<Json> = keys
+                    .iter()
+                    .map(|(list, codes)| json!({ "list": list, "codes": codes }))
+                    .collect();
                 found.push(json!({
                     "is": "field",
                     "word": field.name,
                     "label": label,
                     "help": help,
                     "takes": takes(&field.field_type),
+                    "keys": keys,
                     "codes": codes.iter().map(|(code, label)| json!({ "code": code, "label": label })).collect::<Vec<_>>(),
                 }));
             }
             Explanation::Code { list, code } => {
                 let label = code.label.get(language);
                 lines.push_str(&format!("{} (an answer to {list}): {label}\n", code.code));
-                found
-                    .push(json!({ "is": "code", "word": code.code, "list": list, "label": label }));
+                if !code.holds.is_empty() {
+                    lines.push_str(&format!("bands: {}\n", code.holds.join(", ")));
+                }
+                found.push(json!({
+                    "is": "code",
+                    "word": code.code,
+                    "list": list,
+                    "label": label,
+                    "holds": code.holds,
+                }));
             }
         }
     }
@@ -608,6 +636,21 @@ pub fn explain(arguments: &Explain, output: &Output) -> Result<Ended, Failure> {
         || lines,
     );
     Ok(Ended::Done)
+}
+
+/// By what a map of figures is asked: lists and their codes.
+fn keys_of(field: &Field) -> Vec<(&str, Vec<&'static str>)> {
+    let codes = |list: &String| -> Vec<&'static str> {
+        let list = schema::code_list(list).into_iter();
+        list.flat_map(|list| &list.codes)
+            .map(|code| code.code.as_str())
+            .collect()
+    };
+    field
+        .keys
+        .iter()
+        .map(|list| (list.as_str(), codes(list)))
+        .collect()
 }
 
 fn takes(field_type: &FieldType) -> &'static str {

@@ -25,6 +25,7 @@ pub fn status(device: &Device, output: &Output) -> Result<Ended, Failure> {
             })
         })
         .collect();
+    let duplicates = device.duplicates()?.len() as u64;
     let object = json!({
         "schema": "cairn.status/1",
         "device": status.device.to_string(),
@@ -36,6 +37,7 @@ pub fn status(device: &Device, output: &Output) -> Result<Ended, Failure> {
         "oldest_unsent_s": status.oldest_unsent_s,
         "conflicts": member.conflicts,
         "proposals": member.proposals,
+        "duplicates": duplicates,
         "waiting": member.waiting,
         "quarantined": member.quarantined,
         "stuck": member.stuck,
@@ -49,7 +51,7 @@ pub fn status(device: &Device, output: &Output) -> Result<Ended, Failure> {
     });
     let drafts = drafts(device, member.drafts)?;
     output.answer(&object, || {
-        in_lines(&status, device.name(), &drafts, output)
+        in_lines(&status, device.name(), &drafts, duplicates, output)
     });
     Ok(Ended::Done)
 }
@@ -70,6 +72,7 @@ fn in_lines(
     status: &DeviceStatus,
     name: &str,
     drafts: &[(u64, String)],
+    duplicates: u64,
     output: &Output,
 ) -> String {
     let member = &status.member;
@@ -80,6 +83,12 @@ fn in_lines(
             "{} with conflicts, {} with proposals. See: cairn conflicts",
             count(member.conflicts, "record"),
             member.proposals
+        ));
+    }
+    if duplicates > 0 {
+        lines.push(format!(
+            "{} probably recorded twice, marked in: cairn list",
+            count(duplicates, "record")
         ));
     }
     if status.lost_pieces > 0 {

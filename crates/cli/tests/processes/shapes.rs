@@ -405,3 +405,90 @@ fn operators(relay: &Relay) {
         "cairn.error/1"
     );
 }
+
+/// Sessions and accidents on one device: sums with their method, doubts, duplicates, suggestions.
+#[test]
+fn sessions_and_accidents_answer_with_sums_doubts_duplicates_and_suggestions() {
+    let relay = Relay::start();
+    let scope = "north/hazards:rw+decide";
+    let enrolment = relay.ops(&[
+        "enrol", "new", "--name", "Alpha", "--role", "device", "--scope", scope,
+    ]);
+    let code = enrolment.json(0)["code"].as_str().unwrap().to_owned();
+    let device = Device::new("Alpha");
+    device.run(&["join", &code]).json(0);
+
+    let refused = device.run(&[
+        "new",
+        "eore_session",
+        "--set",
+        "age_bands=split_18",
+        "--set",
+        "reached/female/60_plus=3",
+    ]);
+    assert_eq!(refused.code, 1, "{refused:#?}");
+    assert!(refused.words.contains("no band 60_plus") || refused.out.contains("no band 60_plus"));
+    let session = device.run(&[
+        "new",
+        "eore_session",
+        "--set",
+        "age_bands=split_18",
+        "--set",
+        "session_date=2097-01-01",
+        "--set",
+        "reached/female/18_plus=34",
+        "--set",
+        "reached/male/18_plus=9",
+    ]);
+    let session = session.json(0);
+    assert_eq!(session["warnings"][0]["code"], "date_in_future");
+    let id = session["id"].as_str().unwrap();
+    let women = "reached/female/18_plus=43";
+    let suggested = device.run(&["edit", id, "--suggest", women, "--comment", "counted again"]);
+    assert_eq!(suggested.json(0)["proposal"], true);
+    let shown = device.run(&["show", id]).json(0);
+    assert_eq!(shown["derived"]["reached"]["all"], 43);
+    has(&shown["derived"], &["method"]);
+    assert_eq!(shown["suggestions"][0]["value"], "43");
+    let open = device.run(&["conflicts"]).json(0);
+    assert_eq!(open["conflicts"][0]["field"], "suggestions");
+    let decide = |choice: &str| {
+        device.run(&[
+            "decide",
+            id,
+            "--field",
+            "suggestions",
+            choice,
+            "A",
+            "--reason",
+            "asked",
+        ])
+    };
+    decide("--take").json(0);
+    let shown = device.run(&["show", id]).json(0);
+    assert_eq!(shown["fields"]["reached/female/18_plus"]["reads"], 43);
+    assert_eq!(shown["suggestions"], Value::Array(Vec::new()));
+    device
+        .run(&["edit", id, "--suggest", "feedback=None."])
+        .json(0);
+    decide("--turn-down").json(0);
+    let shown = device.run(&["show", id]).json(0);
+    assert!(shown["fields"].get("feedback").is_none() && shown["proposals"] == 0);
+
+    let accident = ["new", "accident", "--set", "date=2026-11-20", "--position"];
+    let one = device
+        .run(&[&accident[..], &["44.1, 18.1"]].concat())
+        .json(0);
+    let two = device
+        .run(&[&accident[..], &["44.103, 18.1"]].concat())
+        .json(0);
+    let shown = device.run(&["show", one["id"].as_str().unwrap()]).json(0);
+    assert_eq!(shown["duplicates"][0]["id"], two["id"]);
+    assert_eq!(shown["duplicates"][0]["why"], "same_day_nearby");
+    let listed = device.run(&["list", "accident"]).json(0);
+    assert_eq!(
+        listed["records"][0]["duplicates"].as_array().unwrap().len(),
+        1
+    );
+    assert_eq!(device.run(&["status"]).json(0)["duplicates"], 2);
+}
