@@ -148,13 +148,24 @@ pub enum Command {
     )]
     Sync(Sync),
     /// Make records of a file
-    #[command(
-        after_help = "Example:\n  cairn import areas.geojson --kind hazardous_area --scope north/hazards --map local_id=ID\n\n\
-            After an interruption run it again: what is there already is not taken twice."
-    )]
+    #[command(after_help = "Examples:\n  \
+            cairn import areas.geojson --kind hazardous_area --scope north/hazards --map local_id=ID\n  \
+            cairn import kobo.csv --kind eore_session --key instanceID --set reporting=session \\\n    \
+            --set age_bands=split_18 --map session_date=date --map reached/female/18_plus=women --dry-run\n  \
+            cairn import accidents.csv --kind accident --set record_type=accident --map position=Y,X --crs EPSG:32633\n\n\
+            Codes are taken as such or by their label in any language. Dates as 2026-11-24; 03/04/2026 needs \
+            --date-order. A text in the table that begins with ' and then = + - or @ loses the ', which an \
+            export puts there against formulas. With --key a second import changes what the file says anew; what \
+            people changed since in Cairn, and blank cells, change nothing. After an interruption run it again: \
+            what is there already is not taken twice.")]
     Import(Import),
     /// Write records into a file
-    #[command(after_help = "Example:\n  cairn export areas.geojson hazardous_area")]
+    #[command(
+        after_help = "Examples:\n  cairn export areas.geojson hazardous_area\n  cairn export accidents.csv accident\n\n\
+            A table has a row for each record, sorted by id, its fields as they read, and columns for what is in \
+            conflict or proposed. A text that a spreadsheet would run as a formula gets a ' before it; importing takes \
+            it off again. Excel, KML, GPX and GeoPackage files come later."
+    )]
     Export(Export),
     /// Look over everything that is stored: hashes, chains, signatures, lists
     #[command(
@@ -406,7 +417,7 @@ pub struct Sync {
 /// `cairn import`.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// The file: GeoJSON
+    /// The file: GeoJSON, or a table as CSV (UTF-8 or UTF-16; comma, semicolon or tab)
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// What kind of records
@@ -415,15 +426,25 @@ pub struct Import {
     /// The area of work; may be left out where there is only one
     #[arg(long, value_name = "SCOPE")]
     pub scope: Option<String>,
-    /// Put a property of the file into a field; bare numbers in another unit as FIELD=PROPERTY:ha
-    #[arg(long, value_name = "FIELD=PROPERTY")]
+    /// Put a column or property of the file into a field; bare numbers in another unit as
+    /// FIELD=COLUMN:ha, figures by their path as reached/female/18_plus=WOMEN, the place as
+    /// position=LATITUDE,LONGITUDE. What bears a field's name goes there by itself
+    #[arg(long, value_name = "FIELD=COLUMN")]
     pub map: Vec<String>,
-    /// The property that identifies a row in the system it comes from: a second import updates by it
+    /// What every row says that says nothing else there
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub set: Vec<String>,
+    /// The column that identifies a row in the system it comes from (for ODK and Kobo: instanceID):
+    /// a second import updates by it
     #[arg(long, value_name = "COLUMN")]
     pub key: Option<String>,
-    /// Reference system of the coordinates; other than EPSG:4326 is refused with a reason
+    /// Reference system of the coordinates: EPSG:4326, or a UTM zone on WGS 84 (EPSG:32601 to 32660,
+    /// EPSG:32701 to 32760), which is converted; others are refused with a reason
     #[arg(long, value_name = "EPSG:N")]
     pub crs: Option<String>,
+    /// What stands first in dates such as 03/04/2026: dmy or mdy
+    #[arg(long, value_name = "ORDER")]
+    pub date_order: Option<String>,
     /// Read and check every row, save nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -435,15 +456,15 @@ pub struct Export {
     /// The file to write, or `-` for standard output
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Only this kind
+    /// Only this kind; a table holds one kind
     #[arg(value_name = "KIND")]
     pub kind: Option<String>,
     /// Only this area of work
     #[arg(long, value_name = "SCOPE")]
     pub scope: Option<String>,
-    /// Format of the file
-    #[arg(long, value_name = "FORMAT", default_value = "geojson")]
-    pub format: Format,
+    /// Format of the file; without it, by the ending of its name
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
 }
 
 /// Format of an export.
@@ -451,6 +472,8 @@ pub struct Export {
 pub enum Format {
     /// GeoJSON (RFC 7946).
     Geojson,
+    /// A table with commas (RFC 4180).
+    Csv,
 }
 
 /// `cairn check`.

@@ -20,7 +20,8 @@ pub use cairn_records as records;
 pub use cairn_transport as transport;
 
 pub use cairn_member::{
-    AsOf, FieldNow, Filter, ImportRow, Imported, Line, Listed, OpenRecord, RowOutcome, Saved, Stage,
+    AsOf, Compared, FieldNow, Filter, ImportRow, Imported, Importing, Line, Listed, OpenRecord,
+    RowOutcome, Saved, Stage,
 };
 pub use error::DeviceError;
 pub use joining::{Joined, JoinedScope};

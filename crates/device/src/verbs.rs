@@ -4,8 +4,8 @@ use crate::error::DeviceError;
 use crate::joining::joined;
 use crate::{Device, fresh_incarnation, moment};
 use cairn_member::{
-    AsOf, Filter, ImportRow, Imported, Line, Listed, Member, MemberError, OpenRecord, RequestError,
-    RowOutcome, Saved, Stage,
+    AsOf, Filter, ImportRow, Imported, Importing, Line, Listed, Member, MemberError, OpenRecord,
+    RequestError, RowOutcome, Saved, Stage,
 };
 use cairn_records::schema::{self, Kind};
 use cairn_records::{Choice, Doubt, Duplicates, Edit, Envelope, HistoryEntry};
@@ -13,6 +13,9 @@ use cairn_store::Store;
 use cairn_wire::ids::{ChangeHash, DocumentId, Lane, ScopeId};
 use std::collections::BTreeMap;
 use std::time::Instant;
+
+/// What became of rows, by number.
+type Outcomes = Vec<(u64, RowOutcome)>;
 
 impl Device {
     /// Makes a record. Without a scope it goes into the only one there is.
@@ -86,9 +89,19 @@ impl Device {
         scope: Option<&str>,
         kind: &str,
         rows: Vec<ImportRow>,
-    ) -> Result<(Imported, Vec<(u64, RowOutcome)>), DeviceError> {
+    ) -> Result<(Imported, Outcomes), DeviceError> {
         let kind = known_kind(kind)?;
         let scope = self.find_scope(scope)?;
+        let (_, imported, outcomes) = self.import_part(Importing::new(scope, kind, false), rows)?;
+        Ok((imported, outcomes))
+    }
+
+    /// A part of an import; gives back what the next part goes on with.
+    pub fn import_part(
+        &self,
+        mut importing: Importing,
+        rows: Vec<ImportRow>,
+    ) -> Result<(Importing, Imported, Outcomes), DeviceError> {
         let moment = moment()?;
         self.write(move |member, store| {
             let began = Instant::now();
@@ -96,14 +109,13 @@ impl Device {
             let imported = member.import_rows(
                 store,
                 &moment,
-                scope,
-                kind,
+                &mut importing,
                 &mut rows.into_iter(),
                 &mut || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 &mut |row, outcome| outcomes.push((row, outcome)),
             )?;
             outcomes.sort_by_key(|(row, _)| *row);
-            Ok((imported, outcomes))
+            Ok((importing, imported, outcomes))
         })
     }
 

@@ -223,6 +223,7 @@ fn a_folder_without_its_index_shows_the_same_and_a_check_repairs() {
             row: row.into(),
             envelope: Envelope::default(),
             edits: edits(&[&format!("local_id=HA-{row}"), "perimeter=44.0, 18.0"]),
+            copy_of: None,
         })
         .collect();
     let (imported, outcomes) = device.import(None, "hazardous_area", rows.clone()).unwrap();
@@ -400,6 +401,7 @@ fn many_areas(device: &Device, prefix: &str, count: u32) {
             row: u64::from(number),
             envelope: Envelope::default(),
             edits: edits(&[id.as_str(), note.as_str()]),
+            copy_of: None,
         }
     });
     let (imported, _) = device

@@ -1,12 +1,21 @@
 //! Records become features, and a mark on each says what it was, so that a file that comes back
 //! unaltered adds nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cairn_records::{Record, json::present, perimeter::Extent, schema::Class, value::Value};
+use cairn_records::{
+    Record,
+    json::present,
+    perimeter::Extent,
+    schema::{self, Class, FieldType, Kind},
+    value::Value,
+};
 use serde_json::{Value as Json, json};
 
-use crate::geojson::{Drawing, Geometry, geometry_text};
+use crate::{
+    csv::{CsvTable, cell_text, value_text},
+    geojson::{Drawing, Geometry, degrees, geometry_text, wkt_text},
+};
 
 /// Radius of the circle round a position, in metres.
 pub(crate) const RADIUS: &str = "radius_m";
@@ -32,6 +41,14 @@ const DERIVED: [&str; 12] = [
     RADIUS,
     "record_kind",
 ];
+
+/// Columns of a table that say which record a row is and where it lies.
+const OF_TABLE: [&str; 5] = ["id", "scope", LATITUDE, LONGITUDE, WKT];
+const LATITUDE: &str = "latitude";
+const LONGITUDE: &str = "longitude";
+const WKT: &str = "geometry_wkt";
+/// Letters of one value that a table's `conflicts` shows.
+const SHOWN_CHARACTERS_MAX: usize = 200;
 
 /// Fields that stand elsewhere in a feature, or are nobody's business outside.
 const HIDDEN: [&str; 5] = ["kind", "scope", "created_by", "perimeter", "schema_version"];
@@ -131,6 +148,9 @@ fn place(record: &Record, properties: &mut BTreeMap<String, Json>) -> Place {
     if let Some(region) = region {
         properties.insert("area_m2".to_owned(), json!(region.area_m2()));
     }
+    if let Some(at) = place_of(record) {
+        return at;
+    }
     let reading = record.fields.get("perimeter");
     match (reading.map(|reading| &reading.reads), region) {
         (Some(Value::Perimeter(perimeter)), _) => {
@@ -158,6 +178,220 @@ fn place(record: &Record, properties: &mut BTreeMap<String, Json>) -> Place {
     }
 }
 
+/// Where a record lies that has a position and no extent.
+fn place_of(record: &Record) -> Option<Place> {
+    let kind = record.definition()?;
+    match crate::import::place_field(kind)? {
+        (field, FieldType::Position) => Some(
+            record
+                .reads(field)
+                .as_position()
+                .map_or(Place::None, Place::Position),
+        ),
+        _ => None,
+    }
+}
+
+/// A record as cells of a table, by column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportRow {
+    cells: BTreeMap<String, String>,
+}
+
+impl ExportRow {
+    /// The cells in the order of a table.
+    pub fn cells<'a>(&'a self, table: &'a CsvTable) -> impl Iterator<Item = &'a str> {
+        table
+            .columns
+            .iter()
+            .map(|column| self.cells.get(column).map_or("", String::as_str))
+    }
+
+    /// The columns in which something stands.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.cells.keys().map(String::as_str)
+    }
+
+    /// Whether it holds letters that only a file marked as UTF-8 shows in every spreadsheet.
+    #[must_use]
+    pub fn needs_mark(&self) -> bool {
+        !self.cells.values().all(|cell| cell.is_ascii())
+    }
+}
+
+/// Makes a row of a record: its fields as they read, the values of fields in conflict and what is
+/// proposed in columns of their own. `scope` is the name of its area of work.
+#[must_use]
+pub fn export_row(
+    id: &str,
+    scope: &str,
+    record: &Record,
+    import_key: Option<&[u8; 32]>,
+) -> ExportRow {
+    let mut feature = export_feature(id, record, None);
+    let place = record.definition().and_then(crate::import::place_field);
+    if let Some((field, FieldType::Position)) = place {
+        feature.properties.remove(field);
+    }
+    let mut cells: BTreeMap<String, String> = feature
+        .properties
+        .iter()
+        .map(|(name, value)| (name.clone(), value_text(value)))
+        .collect();
+    let open = |wanted: &dyn Fn(&cairn_records::FieldReading) -> Vec<String>| {
+        let fields = record.fields.iter().filter_map(|(name, reading)| {
+            let values = wanted(reading);
+            (!values.is_empty()).then(|| format!("{name}: {}", values.join(" | ")))
+        });
+        cell_text(&fields.collect::<Vec<_>>().join("; "))
+    };
+    let conflicts = open(&|reading| match reading.conflict {
+        true => reading.values.iter().map(in_short).collect(),
+        false => Vec::new(),
+    });
+    let proposals = open(&|reading| {
+        let proposals = reading.values.iter().filter(|shown| shown.proposal);
+        proposals.map(in_short).collect()
+    });
+    let lists = [ASSUMED, "flags"].map(|name| {
+        let members = feature.properties.get(name).and_then(Json::as_array);
+        let members = members.into_iter().flatten().filter_map(Json::as_str);
+        (name, members.collect::<Vec<_>>().join("; "))
+    });
+    cells.insert("conflicts".to_owned(), conflicts);
+    cells.insert("proposals".to_owned(), proposals);
+    cells.extend(lists.map(|(name, list)| (name.to_owned(), list)));
+    cells.insert("id".to_owned(), id.to_owned());
+    cells.insert("scope".to_owned(), cell_text(scope));
+    match feature.drawing() {
+        Drawing::Position(at) => {
+            cells.insert(LATITUDE.to_owned(), degrees(at.lat_e7));
+            cells.insert(LONGITUDE.to_owned(), degrees(at.lon_e7));
+        }
+        drawing => {
+            cells.insert(WKT.to_owned(), wkt_text(drawing));
+        }
+    }
+    cells.retain(|_, cell| !cell.trim().is_empty());
+    if let Some(key) = import_key {
+        let said = cells
+            .iter()
+            .map(|(name, cell)| {
+                let plain = crate::csv::plain_text(cell);
+                (name.clone(), Json::from(plain))
+            })
+            .collect();
+        let content = content_key(feature.drawing(), &said);
+        cells.insert(IMPORT_KEY.to_owned(), hex(key));
+        cells.insert(CONTENT_KEY.to_owned(), content);
+    }
+    ExportRow { cells }
+}
+
+/// A value that stands beside others, in a few letters.
+fn in_short(shown: &cairn_records::Shown) -> String {
+    let text = match present(&shown.value, None) {
+        Json::String(text) => text,
+        Json::Null => "nothing".to_owned(),
+        value => match &shown.value {
+            Value::Perimeter(perimeter) => {
+                format!("{} m2", perimeter.region().area_m2())
+            }
+            _ => value.to_string(),
+        },
+    };
+    let mut short: String = text.chars().take(SHOWN_CHARACTERS_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    if shown.removes {
+        short.insert_str(0, "without ");
+    }
+    short
+}
+
+/// The table of a kind: which record, where it lies, its fields in the order of the schema, then
+/// what is open. Of fields that have many parts, such as figures by sex and age, those stand in
+/// it that some row has (`present`).
+#[must_use]
+pub fn export_table(kind: &Kind, present: &BTreeSet<String>) -> CsvTable {
+    let has_extent = kind
+        .fields()
+        .iter()
+        .any(|field| field.field_type == FieldType::Perimeter);
+    let mut columns: Vec<String> = ["id", "local_id", "scope", "record_kind"]
+        .into_iter()
+        .chain([LATITUDE, LONGITUDE])
+        .map(str::to_owned)
+        .collect();
+    if has_extent {
+        let extent = [WKT, "extent", RADIUS, "area_m2", METHOD, ACCURACY];
+        columns.extend(extent.map(str::to_owned));
+    }
+    for field in kind.fields() {
+        let name = field.name.as_str();
+        let elsewhere = columns.iter().any(|column| column == name)
+            || HIDDEN.contains(&name)
+            || DERIVED.contains(&name)
+            || matches!(field.field_type, FieldType::Position if name == "position");
+        if elsewhere {
+            continue;
+        }
+        if field.keys.is_empty() {
+            columns.push(name.to_owned());
+        } else {
+            let paths = paths(name, &field.keys);
+            columns.extend(paths.into_iter().filter(|path| present.contains(path)));
+        }
+    }
+    let last = [
+        "conflicts",
+        "proposals",
+        ASSUMED,
+        "flags",
+        IMPORT_KEY,
+        CONTENT_KEY,
+    ];
+    // What a newer version has written.
+    let unknown = present
+        .iter()
+        .filter(|name| !columns.contains(name) && !last.contains(&name.as_str()));
+    let unknown: Vec<String> = unknown.cloned().collect();
+    columns.extend(unknown);
+    columns.extend(last.map(str::to_owned));
+    CsvTable { columns }
+}
+
+/// Every path of a map, in the order of its code lists.
+fn paths(name: &str, lists: &[String]) -> Vec<String> {
+    let mut paths = vec![name.to_owned()];
+    for list in lists {
+        let codes = schema::code_list(list).map(|list| list.codes.as_slice());
+        let codes = codes.unwrap_or_default();
+        paths = paths
+            .iter()
+            .flat_map(|path| {
+                codes
+                    .iter()
+                    .map(move |code| format!("{path}/{}", code.code))
+            })
+            .collect();
+    }
+    paths
+}
+
+/// Whether a file is an export of this program: each of its rows says what it was.
+pub(crate) fn is_marked(columns: &[String]) -> bool {
+    [IMPORT_KEY, CONTENT_KEY]
+        .iter()
+        .all(|mark| columns.iter().any(|column| column == mark))
+}
+
+/// Whether a column is one that an exported table has besides fields.
+pub(crate) fn is_place_of_table(column: &str) -> bool {
+    OF_TABLE.contains(&column)
+}
+
 /// Whether a property is one that an export adds of itself.
 pub(crate) fn is_mark(property: &str) -> bool {
     DERIVED.contains(&property)
@@ -182,13 +416,19 @@ impl Mark {
         let Some(key) = unhex(key) else {
             return Self::default();
         };
-        let assumed = properties.get(ASSUMED).and_then(Json::as_array);
-        let assumed = assumed.into_iter().flatten().filter_map(Json::as_str);
+        let assumed: Vec<String> = match properties.get(ASSUMED) {
+            Some(Json::Array(names)) => {
+                let names = names.iter().filter_map(Json::as_str);
+                names.map(str::to_owned).collect()
+            }
+            Some(Json::String(names)) => names.split("; ").map(str::to_owned).collect(),
+            _ => Vec::new(),
+        };
         let same = content_key(geometry.into(), properties) == content;
         Self {
             import_key: same.then_some(key),
             altered: !same,
-            assumed: assumed.map(str::to_owned).collect(),
+            assumed,
         }
     }
 

@@ -138,6 +138,11 @@ impl FileFault {
         })
     }
 
+    /// A refusal of what the person asked for, of the file as a whole.
+    pub(crate) fn asked(refusal: Refusal) -> Self {
+        Self::request(refusal.code, refusal.message, refusal.hint)
+    }
+
     /// The fault of a scan that had read `features` whole features.
     pub(crate) fn scan(fault: ScanFault, features: u64) -> Self {
         let before = match features {

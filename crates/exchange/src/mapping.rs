@@ -8,7 +8,7 @@ use cairn_records::{
 };
 use serde_json::Value as Json;
 
-use crate::{fault::FileFault, geojson::Outline};
+use crate::{fault::FileFault, geojson::Outline, import::place_field, places::PlaceSource};
 
 /// Field that holds what `--key` names.
 pub(crate) const KEY_FIELD: &str = "external_id";
@@ -18,7 +18,8 @@ pub(crate) const KEY_FIELD: &str = "external_id";
 pub struct Mapping {
     /// Property by field, with the unit of its bare numbers behind a colon where it is not the
     /// field's own (`AREA:ha`). Properties that bear a field's name go there without being named
-    /// here.
+    /// here. `position` stands for the place of any kind: `LATITUDE,LONGITUDE` for two
+    /// properties, or one that holds both.
     pub properties: BTreeMap<String, String>,
     /// The property that identifies a row in the system it came from (instanceID of ODK and Kobo).
     pub key: Option<String>,
@@ -75,21 +76,115 @@ impl Mapping {
         Ok(())
     }
 
-    /// Holds the mapping against a kind and a file.
+    /// Holds the mapping against a kind and a file: what goes into which field, and where the
+    /// place stands if that was said.
     pub(crate) fn resolve(
         &self,
-        kind: &Kind,
+        kind: &'static Kind,
         outline: &Outline,
-    ) -> Result<BTreeMap<String, Source>, FileFault> {
+    ) -> Result<(BTreeMap<String, Source>, Option<PlaceSource>), FileFault> {
         if let Some(key) = &self.key {
             there(outline, key)?;
         }
-        let sources = self.properties.iter().map(|(path, property)| {
-            let source = source(kind, path, property, outline)?;
-            Ok((path.clone(), source))
-        });
-        sources.collect()
+        let own_place = place_field(kind).map(|(name, _)| name);
+        let is_place =
+            |path: &str| own_place.is_some() && (path == "position" || Some(path) == own_place);
+        let (mut sources, mut place) = (BTreeMap::new(), None);
+        for (path, property) in &self.properties {
+            if is_place(path) {
+                let named = place_source(property, outline)?;
+                if place.replace(named).is_some() {
+                    return Err(bad_map(
+                        "The place is mapped twice.".to_owned(),
+                        "Name it once: --map position=LATITUDE,LONGITUDE.",
+                    ));
+                }
+            } else {
+                let source = source(kind, path, property, outline)?;
+                sources.insert(path.clone(), source);
+            }
+        }
+        Ok((sources, place))
     }
+}
+
+/// One property that holds a place, or two with a comma between, north first.
+fn place_source(named: &str, outline: &Outline) -> Result<PlaceSource, FileFault> {
+    let has = |name: &str| outline.properties.iter().any(|property| property == name);
+    if has(named) {
+        there(outline, named)?;
+        return Ok(PlaceSource::Text(named.to_owned()));
+    }
+    // Names may hold commas themselves.
+    let pairs = named.match_indices(',').map(|(at, _)| named.split_at(at));
+    let trimmed = pairs.map(|(north, east)| (north.trim(), east.trim_start_matches(',').trim()));
+    let mut found = trimmed
+        .clone()
+        .filter(|(north, east)| has(north) && has(east));
+    if let Some((north, east)) = found.next() {
+        there(outline, north)?;
+        there(outline, east)?;
+        return Ok(PlaceSource::Pair {
+            north: north.to_owned(),
+            east: east.to_owned(),
+        });
+    }
+    match trimmed.clone().next() {
+        Some((north, east)) => there(outline, if has(north) { east } else { north })?,
+        None => there(outline, named)?,
+    }
+    Err(bad_map(
+        format!("“{named}” does not name where the place stands."),
+        "Write --map position=LATITUDE,LONGITUDE, or --map position=COLUMN.",
+    ))
+}
+
+/// Where a table's places stand by the names of its columns: well-known text, latitude and
+/// longitude, or with a reference system in metres northing and easting.
+pub(crate) fn places_by_name(columns: &[String], metres: bool) -> Vec<PlaceSource> {
+    let find = |wanted: &str| {
+        let mut same = columns
+            .iter()
+            .filter(|name| name.eq_ignore_ascii_case(wanted));
+        // Two of one name say nothing.
+        same.next().filter(|_| same.next().is_none()).cloned()
+    };
+    let mut places = Vec::new();
+    let texts = ["geometry_wkt", "wkt"].into_iter().filter_map(find);
+    places.extend(texts.take(1).map(PlaceSource::Text));
+    let pairs: &[(&str, &str)] = match metres {
+        true => &[("northing", "easting"), ("utm_y", "utm_x"), ("y", "x")],
+        false => &[
+            ("latitude", "longitude"),
+            ("lat", "lon"),
+            ("lat", "long"),
+            ("lat", "lng"),
+        ],
+    };
+    let named = pairs.iter().find_map(|(north, east)| {
+        Some(PlaceSource::Pair {
+            north: find(north)?,
+            east: find(east)?,
+        })
+    });
+    places.extend(named.or_else(|| if metres { None } else { kobo_pair(columns) }));
+    places
+}
+
+/// `_QUESTION_latitude` and `_QUESTION_longitude`, as Kobo writes beside a place, if there is
+/// one such pair.
+fn kobo_pair(columns: &[String]) -> Option<PlaceSource> {
+    let mut pairs = columns.iter().filter_map(|north| {
+        let question = north.strip_suffix("_latitude")?;
+        let east = columns
+            .iter()
+            .find(|east| east.strip_suffix("_longitude") == Some(question))?;
+        Some(PlaceSource::Pair {
+            north: north.clone(),
+            east: east.clone(),
+        })
+    });
+    pairs.next().filter(|_| pairs.next().is_none())
 }
 
 fn source(kind: &Kind, path: &str, property: &str, outline: &Outline) -> Result<Source, FileFault> {
@@ -160,17 +255,32 @@ fn speaks_of_hectares(property: &str) -> bool {
 }
 
 fn there(outline: &Outline, property: &str) -> Result<(), FileFault> {
-    if outline.properties.iter().any(|name| name == property) {
-        return Ok(());
+    let times = outline.properties.iter().filter(|name| *name == property);
+    match times.count() {
+        0 => {}
+        1 => return Ok(()),
+        _ => {
+            return Err(FileFault::request(
+                "column_twice",
+                format!("The file has two columns called “{property}”."),
+                "Rename one of them in the file: nobody can know which is meant.",
+            ));
+        }
     }
     let names = if outline.properties.is_empty() {
         "The file's rows have no properties.".to_owned()
     } else {
-        format!("There are: {}.", outline.properties.join(", "))
+        let names: Vec<&str> = outline
+            .properties
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !name.is_empty())
+            .collect();
+        format!("There are: {}.", names.join(", "))
     };
     Err(FileFault::request(
         "unknown_property",
-        format!("The file's rows have no property “{property}”."),
+        format!("The file has no column or property “{property}”."),
         names,
     ))
 }

@@ -17,6 +17,8 @@ pub struct ImportReport {
     pub taken: u64,
     /// Rows that changed a record which was there already (`--key`).
     pub updated: u64,
+    /// Rows that say nothing which their record does not say already (`--key`).
+    pub unchanged: u64,
     /// Rows that are records already, or are the same as an earlier row.
     pub duplicates: u64,
     /// Rows that were not taken, by number, as many as are listed.
@@ -31,6 +33,8 @@ pub struct ImportReport {
     pub duplicate_rows: Vec<DuplicateRow>,
     /// Properties of the file that went into no field.
     pub unmapped: Vec<String>,
+    /// How the file was read, in sentences.
+    pub notes: Vec<String>,
     /// False where reading stopped before the end of the file.
     pub complete: bool,
     /// Why it stopped.
@@ -38,11 +42,29 @@ pub struct ImportReport {
     pub fault: Option<ReportedFault>,
 }
 
+/// Where a row stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At {
+    /// Its number, from 1.
+    pub row: u64,
+    /// The line of a table in which it begins.
+    pub line: Option<u64>,
+}
+
+impl From<u64> for At {
+    fn from(row: u64) -> Self {
+        Self { row, line: None }
+    }
+}
+
 /// A row that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RefusedRow {
     /// Its number, from 1.
     pub row: u64,
+    /// The line of a table in which it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     /// A stable word for scripts.
     pub reason: &'static str,
     /// Why, in a sentence.
@@ -56,6 +78,9 @@ pub struct RefusedRow {
 pub struct RowWarning {
     /// The row's number, from 1.
     pub row: u64,
+    /// The line of a table in which it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     /// A stable word for scripts.
     pub reason: &'static str,
     /// What was seen, in a sentence.
@@ -90,6 +115,7 @@ impl Default for ImportReport {
             considered: 0,
             taken: 0,
             updated: 0,
+            unchanged: 0,
             duplicates: 0,
             refused: Vec::new(),
             refused_count: 0,
@@ -97,6 +123,7 @@ impl Default for ImportReport {
             warning_counts: BTreeMap::new(),
             duplicate_rows: Vec::new(),
             unmapped: Vec::new(),
+            notes: Vec::new(),
             complete: true,
             fault: None,
         }
@@ -114,16 +141,23 @@ impl ImportReport {
     }
 
     /// A row became a record.
-    pub fn taken(&mut self, row: u64, warnings: &[Warning]) {
+    pub fn taken(&mut self, row: At, warnings: &[Warning]) {
         self.considered += 1;
         self.taken += 1;
         self.warned(row, warnings);
     }
 
     /// A row changed a record that was there.
-    pub fn updated(&mut self, row: u64, warnings: &[Warning]) {
+    pub fn updated(&mut self, row: At, warnings: &[Warning]) {
         self.considered += 1;
         self.updated += 1;
+        self.warned(row, warnings);
+    }
+
+    /// A row says what its record says already.
+    pub fn unchanged(&mut self, row: At, warnings: &[Warning]) {
+        self.considered += 1;
+        self.unchanged += 1;
         self.warned(row, warnings);
     }
 
@@ -137,7 +171,7 @@ impl ImportReport {
     }
 
     /// A row was not taken.
-    pub fn refused(&mut self, row: u64, refusal: Refusal) {
+    pub fn refused(&mut self, row: At, refusal: Refusal) {
         self.considered += 1;
         self.refused_count += 1;
         if self.refused.len() < limits::EXCHANGE_REPORT_ROWS_MAX {
@@ -147,7 +181,8 @@ impl ImportReport {
                 hint,
             } = refusal;
             self.refused.push(RefusedRow {
-                row,
+                row: row.row,
+                line: row.line,
                 reason: code,
                 message,
                 hint,
@@ -171,12 +206,13 @@ impl ImportReport {
         self.complete && self.refused_count == 0
     }
 
-    fn warned(&mut self, row: u64, warnings: &[Warning]) {
+    fn warned(&mut self, row: At, warnings: &[Warning]) {
         for Warning { code, message } in warnings {
             *self.warning_counts.entry(code).or_default() += 1;
             if self.warnings.len() < limits::EXCHANGE_REPORT_ROWS_MAX {
                 self.warnings.push(RowWarning {
-                    row,
+                    row: row.row,
+                    line: row.line,
                     reason: code,
                     message: message.clone(),
                 });
@@ -210,8 +246,8 @@ mod tests {
     #[test]
     fn the_shape_is_the_one_that_scripts_rely_on() {
         let mut report = ImportReport::default();
-        report.taken(1, &[Warning::new("self_crossing", "It crosses.")]);
-        report.refused(2, Refusal::new("no_geometry", "None.", "Draw it."));
+        report.taken(1.into(), &[Warning::new("self_crossing", "It crosses.")]);
+        report.refused(2.into(), Refusal::new("no_geometry", "None.", "Draw it."));
         report.duplicate(3, Some(1));
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["schema"], "cairn.import/1");

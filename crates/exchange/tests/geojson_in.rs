@@ -279,9 +279,9 @@ fn other_reference_systems_are_refused_wherever_they_are_named() {
         format!("{{\"type\":\"FeatureCollection\",{first},{last}}}")
     };
     for after in [false, true] {
-        let fault = refused(&named("EPSG:32644", after));
+        let fault = refused(&named("EPSG:3857", after));
         assert_eq!(fault.code(), "crs");
-        assert!(fault.to_string().contains("EPSG:32644"), "{fault}");
+        assert!(fault.to_string().contains("EPSG:3857"), "{fault}");
         assert_eq!(whole(&named("EPSG:4326", after)).len(), 1);
     }
     assert_eq!(
@@ -296,8 +296,9 @@ fn other_reference_systems_are_refused_wherever_they_are_named() {
     let open =
         |text: &str, crs| GeoJsonReader::open(Cursor::new(text.as_bytes()), Some(crs)).map(|_| ());
     assert!(open(&unnamed, "EPSG:4326").is_ok());
+    assert!(open(&collection(&[]), "EPSG:32644").is_ok(), "converted");
     assert_eq!(
-        open(&collection(&[]), "EPSG:32644").unwrap_err().code(),
+        open(&collection(&[]), "EPSG:3857").unwrap_err().code(),
         "crs"
     );
     assert_eq!(
@@ -305,6 +306,31 @@ fn other_reference_systems_are_refused_wherever_they_are_named() {
             .unwrap_err()
             .code(),
         "crs"
+    );
+}
+
+#[test]
+fn a_zone_of_utm_is_converted_and_its_numbers_are_kept() {
+    let corners =
+        "[733452.12,4885321.5],[733552.12,4885321.5],[733552.12,4885421.5],[733452.12,4885321.5]";
+    let f = feature("Polygon", &format!("[[{corners}]]"));
+    let crs = "{\"type\":\"name\",\"properties\":{\"name\":\"urn:ogc:def:crs:EPSG::32633\"}}";
+    let text = format!("{{\"type\":\"FeatureCollection\",\"features\":[{f}],\"crs\":{crs}}}");
+    let taken = whole(&text).remove(0).result.unwrap();
+    let Geometry::Area(shape) = &taken.geometry else {
+        panic!("{taken:?}");
+    };
+    let first = shape.polygons()[0].outer.corners()[0];
+    assert_eq!((first.lat_e7, first.lon_e7), (440_838_584, 179_158_824));
+    assert_eq!(taken.source_text, Some(format!("[[{corners}]]")));
+    // Degrees under the name of a zone are not taken for metres.
+    let bare = format!(
+        "{{\"type\":\"FeatureCollection\",\"features\":[{}],\"crs\":{crs}}}",
+        feature("Polygon", SQUARE)
+    );
+    assert_eq!(
+        whole(&bare).remove(0).result.unwrap_err().code,
+        "coordinates_out_of_range"
     );
 }
 

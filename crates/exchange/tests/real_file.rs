@@ -4,7 +4,9 @@
 
 use std::{collections::BTreeMap, fs::File, path::PathBuf};
 
-use cairn_exchange::{GeoJsonReader, Geometry, Import, ImportReport, Mapping, SeenRows};
+use cairn_exchange::{
+    GeoJsonReader, Geometry, Import, ImportOptions, ImportReport, Mapping, SeenRows,
+};
 use cairn_records::{schema, summary::import_key_of};
 use cairn_wire::ids::ScopeId;
 
@@ -58,7 +60,8 @@ fn features_are_counted_as_the_programme_expects() {
 fn rows_are_taken_skipped_and_refused_as_the_programme_expects() {
     let Some(file) = real_file() else { return };
     let kind = schema::kind("hazardous_area").unwrap();
-    let mut import = Import::open(file, kind, &Mapping::default(), None).unwrap();
+    let mut import =
+        Import::open(file, kind, &Mapping::default(), &ImportOptions::default()).unwrap();
     let mut report = ImportReport::new(import.unmapped());
     let mut seen = SeenRows::default();
     for row in import.by_ref() {
@@ -68,10 +71,10 @@ fn rows_are_taken_skipped_and_refused_as_the_programme_expects() {
                 let key = import_key_of(kind, &ScopeId([7; 16]), &taken.edits);
                 match seen.see(row.number, &key) {
                     Some(earlier) => report.duplicate(row.number, Some(earlier)),
-                    None => report.taken(row.number, &taken.warnings),
+                    None => report.taken(row.number.into(), &taken.warnings),
                 }
             }
-            Err(refusal) => report.refused(row.number, refusal),
+            Err(refusal) => report.refused(row.number.into(), refusal),
         }
     }
     assert_eq!(

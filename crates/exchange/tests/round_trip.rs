@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, io::Cursor};
 
 use automerge::{Automerge, ROOT, ReadDoc};
 use cairn_exchange::{
-    Drawing, ExportFeature, GeoJsonReader, GeoJsonWriter, Geometry, Import, ImportRow, Mapping,
-    SAMPLE_AREAS, SAMPLE_GEOJSON, export_feature,
+    Drawing, ExportFeature, GeoJsonReader, GeoJsonWriter, Geometry, Import, ImportOptions,
+    ImportRow, Mapping, SAMPLE_AREAS, SAMPLE_GEOJSON, export_feature,
 };
 use cairn_records::{
     ChangeFacts, Edit, Envelope, Record, apply_edit, apply_root,
@@ -34,7 +34,13 @@ fn facts(_: &ChangeHash) -> ChangeFacts {
 }
 
 fn rows(bytes: &[u8], mapping: &Mapping) -> Vec<ImportRow> {
-    let import = Import::open(Cursor::new(bytes), kind(), mapping, None).unwrap();
+    let import = Import::open(
+        Cursor::new(bytes),
+        kind(),
+        mapping,
+        &ImportOptions::default(),
+    )
+    .unwrap();
     import.map(|row| row.unwrap().result.unwrap()).collect()
 }
 
@@ -105,7 +111,7 @@ fn the_sample_has_no_unmapped_property_and_speaks_three_languages() {
         Cursor::new(SAMPLE_GEOJSON),
         kind(),
         &Mapping::default(),
-        None,
+        &ImportOptions::default(),
     )
     .unwrap();
     assert!(import.unmapped().is_empty(), "{:?}", import.unmapped());
@@ -147,7 +153,13 @@ fn properties_go_where_they_are_sent() {
         ],
         Some("number"),
     );
-    let import = Import::open(Cursor::new(PLAIN), kind(), &mapping, None).unwrap();
+    let import = Import::open(
+        Cursor::new(PLAIN),
+        kind(),
+        &mapping,
+        &ImportOptions::default(),
+    )
+    .unwrap();
     assert_eq!(import.unmapped(), ["created_by"]);
     let rows: Vec<_> = import.map(|row| row.unwrap().result).collect();
     let first = rows[0].as_ref().unwrap();
@@ -168,17 +180,27 @@ fn properties_go_where_they_are_sent() {
     ));
     assert_eq!(record.fields["eo_categories"].values.len(), 1);
 
-    let refusal = rows[2].as_ref().unwrap_err();
-    assert_eq!(refusal.code, "bad_value");
-    assert!(refusal.message.contains("purple") && refusal.message.contains("suspected"));
+    // An answer that is none is told, and what nobody said reads as the most dangerous.
+    let third = rows[2].as_ref().unwrap();
+    let warning = &third.warnings[0];
+    assert_eq!(warning.code, "unknown_answer");
+    assert!(warning.message.contains("purple") && warning.message.contains("confirmed"));
+    let record = read(&document(&third.edits), &facts).unwrap();
+    assert_eq!(record.reads("hazard_class").as_text(), Some("confirmed"));
+    assert!(record.fields["hazard_class"].assumed);
 }
 
 #[test]
 fn what_cannot_be_mapped_is_said_at_once() {
     let open = |mapping: &Mapping| {
-        Import::open(Cursor::new(PLAIN), kind(), mapping, None)
-            .map(|_| ())
-            .unwrap_err()
+        Import::open(
+            Cursor::new(PLAIN),
+            kind(),
+            mapping,
+            &ImportOptions::default(),
+        )
+        .map(|_| ())
+        .unwrap_err()
     };
     let fault = open(&mapping(&["local_id=nummer"], None));
     assert_eq!(fault.code(), "unknown_property");
@@ -191,7 +213,7 @@ fn what_cannot_be_mapped_is_said_at_once() {
     assert_eq!(fault.code(), "unknown_field");
     assert!(fault.to_string().contains("local_id"), "{fault}");
     assert_eq!(
-        open(&mapping(&["perimeter=number"], None)).code(),
+        open(&mapping(&["external_id=number"], None)).code(),
         "bad_map"
     );
     assert_eq!(
@@ -208,7 +230,12 @@ fn hectares_are_never_read_as_square_metres() {
     let text = PLAIN.replace("\"number\":", "\"AREA_HA\":2.5,\"number\":");
     let open = |map: &str| {
         let mapping = mapping(&[map], None);
-        Import::open(Cursor::new(text.clone()), kind(), &mapping, None)
+        Import::open(
+            Cursor::new(text.clone()),
+            kind(),
+            &mapping,
+            &ImportOptions::default(),
+        )
     };
     let refused = |map: &str| open(map).map(|_| ()).unwrap_err();
     assert_eq!(refused("area_reported=AREA_HA").code(), "unit_unclear");
@@ -259,7 +286,7 @@ fn a_row_without_its_key_is_refused() {
         Cursor::new(PLAIN),
         kind(),
         &mapping(&[], Some("codes")),
-        None,
+        &ImportOptions::default(),
     )
     .unwrap();
     let rows: Vec<_> = import.map(|row| row.unwrap().result).collect();
@@ -268,54 +295,15 @@ fn a_row_without_its_key_is_refused() {
 }
 
 #[test]
-fn a_second_import_writes_only_what_is_new() {
-    let mapping = mapping(
-        &[
-            "local_id=number",
-            "hazard_class=class",
-            "eo_categories=codes",
-        ],
-        Some("number"),
-    );
-    let read_rows = |text: &str| {
-        let import = Import::open(Cursor::new(text.as_bytes()), kind(), &mapping, None).unwrap();
-        import
-            .filter_map(|row| row.unwrap().result.ok())
-            .collect::<Vec<_>>()
-    };
-    let first = read_rows(PLAIN);
-    for row in &first {
-        let root = read(&document(&row.edits), &facts).unwrap();
-        assert_eq!(row.news(&root, &root), []);
-    }
-    let mut document = document(&first[0].edits);
-    let root = read(&document, &facts).unwrap();
-    let reopened = Edit::Set {
-        field: "local_id".into(),
-        value: "HA-7".into(),
-        reason: None,
-    };
-    let mut transaction = document.transaction();
-    apply_edit(&mut transaction, kind(), &root, &[reopened]).unwrap();
-    transaction.commit();
-    let now = read(&document, &facts).unwrap();
-    assert_eq!(
-        first[0].news(&now, &root),
-        [],
-        "what a team changed since is not set back"
-    );
-    let changed = read_rows(&PLAIN.replace("ap_mine; uxo", "ap_mine; uxo; axo"));
-    let added = Edit::Add {
-        field: "eo_categories".into(),
-        value: "axo".into(),
-    };
-    assert_eq!(changed[0].news(&now, &root), [added]);
-}
-
-#[test]
 fn a_key_of_another_system_survives_the_way_out_and_in() {
     let mapping = mapping(&["hazard_class=class"], Some("number"));
-    let import = Import::open(Cursor::new(PLAIN), kind(), &mapping, None).unwrap();
+    let import = Import::open(
+        Cursor::new(PLAIN),
+        kind(),
+        &mapping,
+        &ImportOptions::default(),
+    )
+    .unwrap();
     let row = import
         .map(|row| row.unwrap().result.unwrap())
         .next()
@@ -334,7 +322,13 @@ fn a_text_too_long_for_a_record_refuses_its_row() {
         "\"class\":\"Suspected\"",
         &format!("\"description\":\"{}\"", "x".repeat(17 << 10)),
     );
-    let mut import = Import::open(Cursor::new(long), kind(), &Mapping::default(), None).unwrap();
+    let mut import = Import::open(
+        Cursor::new(long),
+        kind(),
+        &Mapping::default(),
+        &ImportOptions::default(),
+    )
+    .unwrap();
     let refusal = import.next().unwrap().unwrap().result.unwrap_err();
     assert_eq!(refusal.code, "bad_value");
     assert!(refusal.message.contains("16384 bytes"), "{refusal}");

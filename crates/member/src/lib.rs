@@ -40,7 +40,7 @@ pub mod write;
 pub use at_rest::TableKey;
 pub use delivery::{Delivery, RelayStanding, Stage, Status};
 pub use error::{MemberError, RequestError};
-pub use import::{ImportRow, Imported, RowOutcome};
+pub use import::{Compared, ImportRow, Imported, Importing, RowOutcome};
 pub use ingest::Ingested;
 pub use line::{Line, short_code};
 pub use outbox::{SealLimits, Sealed};

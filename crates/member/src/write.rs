@@ -16,7 +16,7 @@ use cairn_records::schema::{self, Kind};
 use cairn_records::{
     Choice, Edit, Envelope, Record, WriteError, apply_edit, apply_root, suggestion,
 };
-use cairn_store::Store;
+use cairn_store::{OutboxFrame, Store, WriteSet};
 use cairn_wire::frame::ScopeLane;
 use cairn_wire::ids::{ChangeHash, DocumentId, ScopeId};
 use serde_json::Value as Json;
@@ -280,6 +280,21 @@ impl Member {
         changes: Vec<Authored>,
         seen: Option<SeeRecord<'_>>,
     ) -> Result<(), MemberError> {
+        let (frames, writes) = self.prepare_changes(store, scope, kind, changes, seen)?;
+        store.save_outbox(frames, writes)?;
+        Ok(())
+    }
+
+    /// All of [`Member::save_changes`] but for saving: own changes are proved and read, and nothing
+    /// is written.
+    pub(crate) fn prepare_changes(
+        &self,
+        store: &mut dyn Store,
+        scope: ScopeId,
+        kind: &str,
+        changes: Vec<Authored>,
+        seen: Option<SeeRecord<'_>>,
+    ) -> Result<(Vec<OutboxFrame>, WriteSet), MemberError> {
         let of = ScopeLane {
             scope,
             lane: schema::lane(kind),
@@ -301,8 +316,7 @@ impl Member {
             note_applied_outbox(last.number, &mut run.writes);
         }
         let (writes, _) = run.finish(seen)?;
-        store.save_outbox(frames, writes)?;
-        Ok(())
+        Ok((frames, writes))
     }
 
     pub(crate) fn author(&self, scope: ScopeId, moment: &Moment) -> Author {

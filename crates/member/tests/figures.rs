@@ -4,7 +4,7 @@
 mod programme;
 
 use cairn_keys::{Access, Role};
-use cairn_member::{Filter, ImportRow, Moment};
+use cairn_member::{Filter, ImportRow, Importing, Moment};
 use cairn_records::Envelope;
 use cairn_store::{Fresh, OpenOptions, SegmentStore, Store};
 use programme::{Programme, SCOPE, kind, set};
@@ -67,6 +67,7 @@ fn area(row: u32) -> ImportRow {
             ),
             &perimeter,
         ]),
+        copy_of: None,
     }
 }
 
@@ -102,8 +103,7 @@ fn eight_thousand_areas() {
         .import_rows(
             &mut *one,
             &moment,
-            SCOPE,
-            kind(),
+            &mut Importing::new(SCOPE, kind(), false),
             &mut rows.clone().into_iter(),
             &mut || began.elapsed().as_millis() as u64,
             &mut |_, _| {},

@@ -3,8 +3,8 @@
 mod programme;
 
 use cairn_keys::{Access, Grant, Leaf, Role};
-use cairn_member::{ImportRow, Member, RowOutcome, TableKey};
-use cairn_records::{Envelope, input};
+use cairn_member::{ImportRow, Imported, Importing, Member, RowOutcome, TableKey};
+use cairn_records::{Edit, Envelope, input};
 use cairn_store::disk::Disk as _;
 use cairn_store::{Store, TableName, Unsynced, WriteSet};
 use programme::{OF, Programme, Replica, SCOPE, exchange, kind, set, square};
@@ -232,45 +232,70 @@ fn what_a_revoked_device_wrote_later_reads_unverified_and_lists_follow() {
     );
 }
 
+/// Imports rows known by a key of their source, a boundary and some values each.
+fn import(
+    replica: &mut Replica,
+    dry_run: bool,
+    rows: Vec<Vec<Edit>>,
+) -> (Imported, Vec<(u64, RowOutcome)>) {
+    let moment = replica.moment();
+    let mut outcomes = Vec::new();
+    let mut clock = 0;
+    let rows: Vec<ImportRow> = rows
+        .into_iter()
+        .zip(1..)
+        .map(|(edits, row)| ImportRow {
+            row,
+            envelope: Envelope::default(),
+            edits,
+            copy_of: None,
+        })
+        .collect();
+    let imported = replica
+        .member
+        .import_rows(
+            &mut *replica.store,
+            &moment,
+            &mut Importing::new(SCOPE, kind(), dry_run),
+            &mut rows.into_iter(),
+            &mut || {
+                clock += 10;
+                clock
+            },
+            &mut |row, outcome| outcomes.push((row, outcome)),
+        )
+        .unwrap();
+    outcomes.sort_by_key(|(row, _)| *row);
+    (imported, outcomes)
+}
+
+fn row(number: u32, values: &[&str]) -> Vec<Edit> {
+    let mut row = set(values);
+    row.extend(set(&[
+        &format!("external_id=uuid:{number}"),
+        &square(44.0 + f64::from(number) * 0.01, 18.0, 20),
+    ]));
+    row
+}
+
 #[test]
 fn an_import_takes_each_row_once_wherever_it_came_from() {
     let mut programme = Programme::found();
     let mut alpha = team(&mut programme, "T3 Alpha");
     let mut bravo = team(&mut programme, "T5 Bravo");
     programme.tell(&mut alpha);
-    let rows = |slope: &'static str| {
-        (1..=40u32).map(move |row| ImportRow {
-            row: row.into(),
-            envelope: Envelope::default(),
-            edits: set(&[
-                &format!("external_id=uuid:{row}"),
-                &format!("slope={}", if row <= 3 { slope } else { "flat" }),
-                &square(44.0 + f64::from(row) * 0.01, 18.0, 20),
-            ]),
-        })
+    let rows = |slope: &str| -> Vec<Vec<Edit>> {
+        (1..=40)
+            .map(|number| {
+                let slope = if number <= 3 { slope } else { "flat" };
+                row(number, &[&format!("slope={slope}")])
+            })
+            .collect()
     };
-    let import = |replica: &mut Replica, slope| {
-        let moment = replica.moment();
-        let mut outcomes = Vec::new();
-        let mut clock = 0;
-        let imported = replica
-            .member
-            .import_rows(
-                &mut *replica.store,
-                &moment,
-                SCOPE,
-                kind(),
-                &mut rows(slope),
-                &mut || {
-                    clock += 10;
-                    clock
-                },
-                &mut |row, outcome| outcomes.push((row, outcome)),
-            )
-            .unwrap();
-        (imported, outcomes)
-    };
-    let (first, outcomes) = import(&mut alpha, "flat");
+    let (dry, _) = import(&mut alpha, true, rows("flat"));
+    assert_eq!((dry.taken, alpha.store.outbox_len()), (40, 0));
+    assert_eq!(alpha.status().documents, 0, "a dry run writes nothing");
+    let (first, outcomes) = import(&mut alpha, false, rows("flat"));
     assert_eq!(
         (first.considered, first.taken, first.duplicates),
         (40, 40, 0)
@@ -279,16 +304,68 @@ fn an_import_takes_each_row_once_wherever_it_came_from() {
     let saved_together = alpha.store.outbox_len();
     assert!((4..40).contains(&saved_together), "{saved_together} frames");
     exchange(&mut alpha, &mut bravo);
-    let (second, outcomes) = import(&mut bravo, "steep");
+    let (dry, _) = import(&mut bravo, true, rows("steep"));
+    assert_eq!((dry.updated, dry.unchanged), (3, 37));
+    let (second, outcomes) = import(&mut bravo, false, rows("steep"));
     assert_eq!(
-        (second.taken, second.updated, second.duplicates),
-        (0, 3, 37)
+        (second.taken, second.updated, second.unchanged),
+        (0, 3, 37),
+        "and the dry run before it wrote nothing"
     );
     assert!(matches!(outcomes[0], (1, RowOutcome::Updated(_))));
-    assert!(matches!(outcomes[39], (40, RowOutcome::Duplicate(_))));
+    assert!(matches!(outcomes[39], (40, RowOutcome::Unchanged(_))));
     exchange(&mut alpha, &mut bravo);
     assert_eq!(alpha.picture(), bravo.picture());
     assert_eq!(alpha.status().documents, 40);
+}
+
+#[test]
+fn a_later_file_proposes_what_is_safer_and_sets_no_correction_back() {
+    let mut programme = Programme::found();
+    let mut alpha = team(&mut programme, "T3 Alpha");
+    programme.tell(&mut alpha);
+    let first = row(
+        1,
+        &["hazard_class=confirmed", "local_id=HA-1", "slope=flat"],
+    );
+    import(&mut alpha, false, vec![first]);
+    let moment = alpha.moment();
+    alpha
+        .member
+        .edit(
+            &mut *alpha.store,
+            &moment,
+            "HA-1",
+            None,
+            &set(&["slope=steep"]),
+        )
+        .unwrap();
+    let later = row(
+        1,
+        &["hazard_class=suspected", "local_id=HA-1", "slope=flat"],
+    );
+    let (imported, outcomes) = import(&mut alpha, false, vec![later.clone()]);
+    assert_eq!(imported.updated, 1);
+    let RowOutcome::Updated(compared) = &outcomes[0].1 else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!(compared.proposals, ["hazard_class"], "a lower class waits");
+    assert_eq!(compared.kept, ["slope"], "what people changed stays");
+    let shown = alpha
+        .member
+        .show(&*alpha.store, alpha.store.membership(), "HA-1", None)
+        .unwrap();
+    assert_eq!(
+        shown.record.reads("hazard_class").as_text(),
+        Some("confirmed")
+    );
+    assert_eq!(shown.record.reads("slope").as_text(), Some("steep"));
+    // The same file again says nothing new; two rows of one key in a file are one after the other.
+    let (again, _) = import(&mut alpha, false, vec![later]);
+    assert_eq!((again.updated, again.unchanged), (0, 1));
+    let twice = vec![row(2, &["vegetation=grass"]), row(2, &["vegetation=trees"])];
+    let (twice, _) = import(&mut alpha, false, twice);
+    assert_eq!((twice.taken, twice.updated), (1, 1));
 }
 
 #[test]

@@ -8,22 +8,27 @@ use crate::arguments::Import as Arguments;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::words::{count, grouped};
-use cairn_device::records::Envelope;
+use crate::words::{count, grouped, listed};
+use cairn_device::records::json::utc;
 use cairn_device::records::schema::{self, Kind};
-use cairn_device::{AsOf, Device, DeviceError, Filter, ImportRow as DeviceRow, RowOutcome};
-use cairn_exchange::{Import, ImportReport, ImportRow, Mapping, Refusal, Row, SeenRows, Warning};
-use cairn_wire::ids::{DocumentId, ScopeId};
+use cairn_device::records::{Envelope, input};
+use cairn_device::{Compared, Device, Filter, ImportRow as DeviceRow, Importing, RowOutcome};
+use cairn_exchange::{
+    At, DateOrder, Import, ImportOptions, ImportReport, Mapping, Refusal, Row, SeenRows, Warning,
+};
+use cairn_wire::ids::ScopeId;
 use serde_json::json;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
+use std::path::Path;
 
-/// Rows that are given to the device together: more each time, for it looks over all it has each time.
-const ROWS_FIRST: usize = 512;
-const ROWS_MAX: usize = 8 * 1024;
+/// Rows that are given to the device together.
+const ROWS_AT_ONCE: usize = 4096;
 /// … and no more of the file than this.
 const BYTES_AT_ONCE: u64 = 16 * 1024 * 1024;
+/// Columns that are named where they are not mapped.
+const UNMAPPED_SHOWN: usize = 30;
 
 pub fn import(arguments: &Arguments, device: &Device, output: &Output) -> Result<Ended, Failure> {
     let kind = schema::kind(&arguments.kind).ok_or_else(|| {
@@ -38,17 +43,13 @@ pub fn import(arguments: &Arguments, device: &Device, output: &Output) -> Result
     for text in &arguments.map {
         mapping.add(text)?;
     }
-    let path = &arguments.file;
-    let file = File::open(path).map_err(|error| Failure::file("opening", path, &error))?;
-    let rows = Import::open(
-        BufReader::new(file),
-        kind,
-        &mapping,
-        arguments.crs.as_deref(),
-    )?;
-    let mut run = Run::begin(arguments, kind, device, &rows)?;
+    let file = open(&arguments.file)?;
+    let scope = device.find_scope(arguments.scope.as_deref())?;
+    let options = options(arguments, kind, scope, device)?;
+    let mut rows = Import::open(BufReader::new(file), kind, &mapping, &options)?;
+    let mut run = Run::begin(arguments, kind, scope, device, rows.unmapped());
     let mut progress = Progress::begin(output, "Importing", Some(rows.outline().bytes));
-    for row in rows {
+    for row in rows.by_ref() {
         match row {
             Ok(row) => {
                 progress.at(row.byte);
@@ -60,6 +61,7 @@ pub fn import(arguments: &Arguments, device: &Device, output: &Output) -> Result
     run.flush()?;
     drop(progress);
     let mut report = run.report;
+    report.notes = rows.notes().to_vec();
     in_row_order(&mut report);
     answer(&report, arguments.dry_run, output)?;
     Ok(if report.is_whole() {
@@ -67,6 +69,64 @@ pub fn import(arguments: &Arguments, device: &Device, output: &Output) -> Result
     } else {
         Ended::Partly
     })
+}
+
+fn options(
+    arguments: &Arguments,
+    kind: &'static Kind,
+    scope: ScopeId,
+    device: &Device,
+) -> Result<ImportOptions, Failure> {
+    let date_order = arguments.date_order.as_deref();
+    let here = device.list(Filter {
+        scope: Some(scope),
+        ..Filter::default()
+    })?;
+    let mut every_row = Vec::new();
+    for text in &arguments.set {
+        every_row.push(input::set(kind, text)?);
+    }
+    Ok(ImportOptions {
+        crs: arguments.crs.clone(),
+        date_order: date_order.map(DateOrder::from_name).transpose()?,
+        today: utc(cairn_device::now_s()).and_then(|now| Some(now.get(..10)?.to_owned())),
+        held: here
+            .into_iter()
+            .filter_map(|one| one.line.summary.centre)
+            .collect(),
+        every_row,
+    })
+}
+
+/// A file that can be read twice.
+fn open(path: &Path) -> Result<File, Failure> {
+    let wrong = |error: std::io::Error| Failure::file("opening", path, &error);
+    let file = File::open(path).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                "Check the name; quotation marks help where it has spaces."
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "This user may not read it: ask its owner, or copy it to where you may."
+            }
+            _ => "Check the disk and try again.",
+        };
+        wrong(error).hint(hint)
+    })?;
+    let metadata = file.metadata().map_err(wrong)?;
+    if metadata.is_dir() {
+        return Err(
+            Failure::new("file", format!("{} is a folder", path.display()))
+                .hint("Name a file in it."),
+        );
+    }
+    if !metadata.is_file() {
+        return Err(
+            Failure::new("file", format!("{} is no ordinary file", path.display()))
+                .hint("A file is read twice: save it first."),
+        );
+    }
+    Ok(file)
 }
 
 /// Groups are told of when they are durable, the other rows at once: bring them into one order.
@@ -77,175 +137,146 @@ fn in_row_order(report: &mut ImportReport) {
 }
 
 struct Run<'a> {
-    arguments: &'a Arguments,
-    kind: &'static Kind,
     device: &'a Device,
+    kind: &'static Kind,
     scope: ScopeId,
-    /// Records that are here, by import key.
-    held: HashMap<[u8; 32], DocumentId>,
+    /// What the device goes on with.
+    importing: Option<Importing>,
     seen: SeenRows,
     waiting: Vec<DeviceRow>,
-    /// Import key and warnings of the rows that wait.
-    about: HashMap<u64, ([u8; 32], Vec<Warning>)>,
+    /// Where the rows that wait stand in the file, and their warnings.
+    about: HashMap<u64, (At, Vec<Warning>)>,
     /// Where in the file the rows that wait begin.
     flushed_byte: u64,
-    rows_at_once: usize,
     report: ImportReport,
 }
 
 impl<'a> Run<'a> {
-    fn begin<R: std::io::Read>(
-        arguments: &'a Arguments,
+    fn begin(
+        arguments: &Arguments,
         kind: &'static Kind,
+        scope: ScopeId,
         device: &'a Device,
-        rows: &Import<R>,
-    ) -> Result<Self, Failure> {
-        let scope = device.find_scope(arguments.scope.as_deref())?;
-        let held = device.list(Filter {
-            scope: Some(scope),
-            ..Filter::default()
-        })?;
-        Ok(Self {
-            arguments,
-            kind,
+        unmapped: &[String],
+    ) -> Self {
+        Self {
             device,
+            kind,
             scope,
-            held: held
-                .into_iter()
-                .filter_map(|one| Some((one.line.import_key?, one.line.id)))
-                .collect(),
+            importing: Some(Importing::new(scope, kind, arguments.dry_run)),
             seen: SeenRows::default(),
             waiting: Vec::new(),
             about: HashMap::new(),
             flushed_byte: 0,
-            rows_at_once: ROWS_FIRST,
-            report: ImportReport::new(rows.unmapped()),
-        })
+            report: ImportReport::new(unmapped),
+        }
     }
 
     fn row(&mut self, row: Row) -> Result<(), Failure> {
-        let number = row.number;
+        let at = At {
+            row: row.number,
+            line: row.line,
+        };
         let said = match row.result {
             Ok(said) => said,
             Err(refusal) => {
-                self.report.refused(number, refusal);
+                self.report.refused(at, refusal);
                 return Ok(());
             }
         };
-        let (own, exported) = said.import_keys(self.kind, &self.scope);
-        let earlier = self.seen.see(number, &own);
-        if earlier.is_some() && said.key.is_some() {
-            // It may say more than the earlier row, whose record has to be there for that.
-            self.flush()?;
-        }
-        let exported_held = exported.is_some_and(|key| self.held.contains_key(&key));
-        match (self.held.get(&own).copied(), &said.key) {
-            (Some(id), Some(_)) => self.update(number, &id, &said),
-            (None, _) if earlier.is_none() && !exported_held => {
-                self.make(number, row.byte, own, said)
-            }
-            _ => {
-                self.report.duplicate(number, earlier);
-                Ok(())
-            }
-        }
-    }
-
-    fn make(
-        &mut self,
-        number: u64,
-        byte: u64,
-        own: [u8; 32],
-        said: ImportRow,
-    ) -> Result<(), Failure> {
-        if self.arguments.dry_run {
-            self.report.taken(number, &said.warnings);
+        let (own, copy_of) = said.import_keys(self.kind, &self.scope);
+        let earlier = self.seen.see(row.number, &own);
+        if earlier.is_some() && said.key.is_none() {
+            self.report.duplicate(row.number, earlier);
             return Ok(());
         }
         self.waiting.push(DeviceRow {
-            row: number,
+            row: row.number,
             envelope: Envelope::default(),
             edits: said.edits,
+            copy_of,
         });
-        self.about.insert(number, (own, said.warnings));
-        let full = self.waiting.len() >= self.rows_at_once;
-        if full || byte.saturating_sub(self.flushed_byte) >= BYTES_AT_ONCE {
+        self.about.insert(row.number, (at, said.warnings));
+        let full = self.waiting.len() >= ROWS_AT_ONCE;
+        if full || row.byte.saturating_sub(self.flushed_byte) >= BYTES_AT_ONCE {
             self.flush()?;
-            self.flushed_byte = byte;
-            self.rows_at_once = (self.rows_at_once * 2).min(ROWS_MAX);
+            self.flushed_byte = row.byte;
         }
         Ok(())
     }
 
-    /// Makes records of the rows that wait.
+    /// Gives the rows that wait to the device.
     fn flush(&mut self) -> Result<(), Failure> {
+        let Some(importing) = self.importing.take() else {
+            return Ok(());
+        };
         if self.waiting.is_empty() {
+            self.importing = Some(importing);
             return Ok(());
         }
         let rows = std::mem::take(&mut self.waiting);
-        let scope = self.scope.to_string();
-        let (_, outcomes) = self.device.import(Some(&scope), &self.kind.name, rows)?;
+        let (importing, _, outcomes) = self.device.import_part(importing, rows)?;
+        self.importing = Some(importing);
         for (number, outcome) in outcomes {
-            let (key, warnings) = self.about.remove(&number).unwrap_or_default();
+            let (at, mut warnings) = self
+                .about
+                .remove(&number)
+                .unwrap_or((number.into(), Vec::new()));
             match outcome {
-                RowOutcome::Taken(id) => {
-                    self.report.taken(number, &warnings);
-                    self.held.insert(key, id);
+                RowOutcome::Taken(_) => self.report.taken(at, &warnings),
+                RowOutcome::Updated(compared) => {
+                    warnings.extend(beside_the_record(&compared));
+                    self.report.updated(at, &warnings);
                 }
-                RowOutcome::Updated(_) => self.report.updated(number, &warnings),
+                RowOutcome::Unchanged(compared) => {
+                    warnings.extend(beside_the_record(&compared));
+                    self.report.unchanged(at, &warnings);
+                }
                 RowOutcome::Duplicate(_) => self.report.duplicate(number, None),
-                RowOutcome::Refused { code, message } => self.report.refused(
-                    number,
-                    Refusal {
-                        code,
-                        message,
-                        hint: "Correct or shorten the value in the file and import it again."
-                            .to_owned(),
-                    },
-                ),
+                RowOutcome::Refused { code, message } => {
+                    let hint = match code {
+                        "update" => {
+                            "Look at the record with cairn show, and decide there what stands."
+                        }
+                        _ => "Correct or shorten the value in the file and import it again.",
+                    };
+                    self.report.refused(
+                        at,
+                        Refusal {
+                            code,
+                            message,
+                            hint: hint.to_owned(),
+                        },
+                    );
+                }
             }
         }
         Ok(())
     }
+}
 
-    /// A row whose record is here: writes what it says anew. What people changed since the first import
-    /// is not set back.
-    fn update(&mut self, number: u64, id: &DocumentId, said: &ImportRow) -> Result<(), Failure> {
-        let name = id.to_string();
-        let now = self.device.show(&name, None)?.record;
-        let at_root = self
-            .device
-            .show(&name, Some(AsOf::Heads(vec![now.root])))?
-            .record;
-        let news = said.news(&now, &at_root);
-        if news.is_empty() {
-            self.report.duplicate(number, None);
-            return Ok(());
-        }
-        if self.arguments.dry_run {
-            self.report.updated(number, &said.warnings);
-            return Ok(());
-        }
-        match self.device.edit(&name, None, news) {
-            Ok(_) => self.report.updated(number, &said.warnings),
-            Err(DeviceError::Member(cairn_device::member::MemberError::Request(
-                cairn_device::member::RequestError::NothingChanged,
-            ))) => self.report.duplicate(number, None),
-            Err(error @ DeviceError::Member(cairn_device::member::MemberError::Request(_))) => {
-                self.report.refused(
-                    number,
-                    Refusal {
-                        code: "update",
-                        message: error.to_string(),
-                        hint: "Look at the record with cairn show, and decide there what stands."
-                            .to_owned(),
-                    },
-                );
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
+/// What is to be known of a row whose record was here.
+fn beside_the_record(compared: &Compared) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if !compared.proposals.is_empty() {
+        warnings.push(Warning {
+            code: "proposal",
+            message: format!(
+                "{}: what the row says is safer than what stood there, so it waits as a proposal for somebody who may decide.",
+                listed(&compared.proposals)
+            ),
+        });
     }
+    if !compared.kept.is_empty() {
+        warnings.push(Warning {
+            code: "changed_here",
+            message: format!(
+                "{}: changed in Cairn since the first import; what stands there was kept, not what the row says.",
+                listed(&compared.kept)
+            ),
+        });
+    }
+    warnings
 }
 
 fn answer(report: &ImportReport, dry_run: bool, output: &Output) -> Result<(), Failure> {
@@ -255,21 +286,25 @@ fn answer(report: &ImportReport, dry_run: bool, output: &Output) -> Result<(), F
         object.insert("dry_run".into(), json!(dry_run));
     }
     output.answer(&object, || in_lines(report));
+    for note in &report.notes {
+        output.say(note);
+    }
+    if !report.unmapped.is_empty() {
+        output.say(&unmapped_in_words(&report.unmapped));
+    }
     let verb = if dry_run { "would be taken" } else { "taken" };
+    let unchanged = match report.unchanged {
+        0 => String::new(),
+        unchanged => format!(", {} unchanged", grouped(unchanged)),
+    };
     output.say(&format!(
-        "{}: {} {verb}, {} updated, {} here already, {} refused.",
+        "{}: {} {verb}, {} updated{unchanged}, {} here already, {} refused.",
         count(report.considered, "row"),
         grouped(report.taken),
         grouped(report.updated),
         grouped(report.duplicates),
         grouped(report.refused_count)
     ));
-    if !report.unmapped.is_empty() {
-        output.say(&format!(
-            "Not taken into any field: {}. Use --map FIELD=PROPERTY.",
-            report.unmapped.join(", ")
-        ));
-    }
     if let Some(fault) = &report.fault {
         output.say(&format!("{} {}", fault.message, fault.hint));
     }
@@ -283,19 +318,48 @@ fn answer(report: &ImportReport, dry_run: bool, output: &Output) -> Result<(), F
     Ok(())
 }
 
-/// Each refused or suspicious row: its number, why, what to do. Equal ones stand together.
+fn unmapped_in_words(unmapped: &[String]) -> String {
+    let shown: Vec<String> = unmapped
+        .iter()
+        .take(UNMAPPED_SHOWN)
+        .map(|name| super::values::one_line(name))
+        .collect();
+    let more = match unmapped.len().saturating_sub(UNMAPPED_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let verb = if unmapped.len() == 1 { "is" } else { "are" };
+    format!(
+        "{} {verb} not mapped: {}{more}. Use --map FIELD=COLUMN.",
+        count(unmapped.len() as u64, "column"),
+        shown.join(", ")
+    )
+}
+
+/// Each refused or suspicious row: its number, why, what to do.
 fn in_lines(report: &ImportReport) -> String {
+    let place = |row: u64, line: Option<u64>| match line {
+        Some(line) => format!("row {row} (line {line})"),
+        None => format!("row {row}"),
+    };
     let mut lines = String::new();
     for row in &report.refused {
         lines.push_str(&format!(
-            "row {}: refused: {} {}\n",
-            row.row, row.message, row.hint
+            "{}: refused: {} {}\n",
+            place(row.row, row.line),
+            super::values::one_line(&row.message),
+            row.hint
         ));
     }
     for row in &report.warnings {
+        let taken = match row.reason {
+            "changed_here" => "",
+            _ => "taken, ",
+        };
         lines.push_str(&format!(
-            "row {}: taken, look at it: {}\n",
-            row.row, row.message
+            "{}: {taken}look at it: {}\n",
+            place(row.row, row.line),
+            super::values::one_line(&row.message)
         ));
     }
     lines

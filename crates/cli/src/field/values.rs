@@ -149,7 +149,7 @@ fn drawn(kind: &'static Kind, path: &Path) -> Result<Edit, Failure> {
             value: input::position_value(at),
             reason: None,
         }),
-        (Geometry::Area(_), _) => Err(Failure::new(
+        (Geometry::Area(_) | Geometry::Nowhere, _) => Err(Failure::new(
             "form",
             format!("a {} takes a place, not a boundary", kind.name),
         )),

@@ -7,8 +7,10 @@ use cairn_wire::limits;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::crs::Crs;
-use crate::fault::{Refusal, Warning};
+use crate::{
+    crs::{Converter, Crs},
+    fault::{Refusal, Warning},
+};
 
 /// Where a record lies, as a file says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub enum Geometry {
     Area(Shape),
     /// A place without a boundary.
     Position(Position),
+    /// No place: only for records that need none.
+    Nowhere,
 }
 
 /// A feature that can become a record.
@@ -28,8 +32,18 @@ pub struct Feature {
     pub geometry: Geometry,
     /// Its properties, by name.
     pub properties: BTreeMap<String, Value>,
+    /// Coordinates as the file gives them, where they were converted.
+    pub source_text: Option<String>,
     /// What a person should look at.
     pub warnings: Vec<Warning>,
+}
+
+/// How features are read.
+pub(crate) struct Reading {
+    /// Turns the file's numbers into positions.
+    pub converter: Converter,
+    /// Whether a record may be without a place.
+    pub place_optional: bool,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +73,7 @@ pub(crate) struct NotJson {
 /// # Errors
 ///
 /// The outer one where the text is damaged, so that what follows cannot be trusted to be in step.
-pub(crate) fn read(text: &[u8]) -> Result<Result<Feature, Refusal>, NotJson> {
+pub(crate) fn read(text: &[u8], reading: &Reading) -> Result<Result<Feature, Refusal>, NotJson> {
     if let Err(error) = std::str::from_utf8(text) {
         return Ok(Err(Refusal::new(
             "not_utf8",
@@ -71,7 +85,7 @@ pub(crate) fn read(text: &[u8]) -> Result<Result<Feature, Refusal>, NotJson> {
         )));
     }
     match serde_json::from_slice::<RawFeature>(text) {
-        Ok(raw) => Ok(take(raw)),
+        Ok(raw) => Ok(take(raw, reading)),
         Err(error) if error.is_data() => Ok(Err(Refusal::new(
             "not_a_feature",
             format!("This is not a GeoJSON feature ({}).", plain(&error)),
@@ -122,15 +136,19 @@ fn offset(text: &[u8], error: &serde_json::Error) -> usize {
     (before + error.column().saturating_sub(1)).min(text.len())
 }
 
-fn take(raw: RawFeature) -> Result<Feature, Refusal> {
+fn take(raw: RawFeature, reading: &Reading) -> Result<Feature, Refusal> {
     if let Some(crs) = &raw.crs {
-        Crs::from_member(crs).accept()?;
+        reading.converter.accepts(&Crs::from_member(crs))?;
     }
     let mut warnings = Vec::new();
-    let geometry = match raw.kind.as_str() {
-        Some("Feature") => geometry_of(&raw.geometry, &mut warnings)?,
+    let mut coordinates = &raw.coordinates;
+    let place = match raw.kind.as_str() {
+        Some("Feature") => {
+            coordinates = raw.geometry.get("coordinates").unwrap_or(&Value::Null);
+            geometry_of(&raw.geometry, reading, &mut warnings)
+        }
         Some(kind @ ("Polygon" | "MultiPolygon" | "Point")) => {
-            coordinates_of(kind, &raw.coordinates, &mut warnings)?
+            coordinates_of(kind, coordinates, &reading.converter, &mut warnings)
         }
         _ if raw.geometry.get("rings").is_some() => {
             return Err(Refusal::new(
@@ -150,6 +168,17 @@ fn take(raw: RawFeature) -> Result<Feature, Refusal> {
             ));
         }
     };
+    let geometry = match place {
+        Err(refusal)
+            if reading.place_optional
+                && ["no_geometry", "empty_geometry"].contains(&refusal.code) =>
+        {
+            Geometry::Nowhere
+        }
+        place => place?,
+    };
+    let converted = reading.converter.source().is_some() && geometry != Geometry::Nowhere;
+    let source_text = converted.then(|| one_line(&coordinates.to_string()));
     let properties = properties_of(raw.properties)?;
     let id = match raw.id {
         Value::String(id) if id.len() <= limits::EXCHANGE_NAME_BYTES_MAX => Some(id),
@@ -160,15 +189,34 @@ fn take(raw: RawFeature) -> Result<Feature, Refusal> {
         id,
         geometry,
         properties,
+        source_text,
         warnings,
     })
+}
+
+/// A text cut to what a line of a record holds.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line: String = text.replace(['\n', '\r'], " ");
+    if line.len() > limits::LINE_BYTES_MAX {
+        let mut end = limits::LINE_BYTES_MAX - '…'.len_utf8();
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        line.truncate(end);
+        line.push('…');
+    }
+    line
 }
 
 fn quoted(word: &str) -> String {
     format!("“{}”", word.chars().take(40).collect::<String>())
 }
 
-fn geometry_of(geometry: &Value, warnings: &mut Vec<Warning>) -> Result<Geometry, Refusal> {
+fn geometry_of(
+    geometry: &Value,
+    reading: &Reading,
+    warnings: &mut Vec<Warning>,
+) -> Result<Geometry, Refusal> {
     let Value::Object(members) = geometry else {
         if geometry.is_null() {
             return Err(Refusal::new(
@@ -184,7 +232,7 @@ fn geometry_of(geometry: &Value, warnings: &mut Vec<Warning>) -> Result<Geometry
         ));
     };
     if let Some(crs) = members.get("crs") {
-        Crs::from_member(crs).accept()?;
+        reading.converter.accepts(&Crs::from_member(crs))?;
     }
     let kind = members
         .get("type")
@@ -193,13 +241,16 @@ fn geometry_of(geometry: &Value, warnings: &mut Vec<Warning>) -> Result<Geometry
     coordinates_of(
         kind,
         members.get("coordinates").unwrap_or(&Value::Null),
+        &reading.converter,
         warnings,
     )
 }
 
-fn coordinates_of(
+/// A geometry from its type and coordinates.
+pub(crate) fn coordinates_of(
     kind: &str,
     coordinates: &Value,
+    converter: &Converter,
     warnings: &mut Vec<Warning>,
 ) -> Result<Geometry, Refusal> {
     let lists = match kind {
@@ -208,7 +259,7 @@ fn coordinates_of(
                 return Err(empty());
             }
             let mut altitude = false;
-            let position = position_of(coordinates, &mut altitude)?;
+            let position = position_of(coordinates, converter, &mut altitude)?;
             altitude_dropped(altitude, warnings);
             return Ok(Geometry::Position(position));
         }
@@ -241,6 +292,7 @@ fn coordinates_of(
     for list in lists {
         polygons.extend(polygon_of(
             list,
+            converter,
             &mut corners_left,
             &mut altitude,
             warnings,
@@ -279,6 +331,7 @@ fn empty() -> Refusal {
 
 fn polygon_of(
     rings: &Value,
+    converter: &Converter,
     corners_left: &mut usize,
     altitude: &mut bool,
     warnings: &mut Vec<Warning>,
@@ -294,10 +347,10 @@ fn polygon_of(
     let Some(outer) = rings.next() else {
         return Ok(None);
     };
-    let outer = ring_of(outer, corners_left, altitude, warnings)?;
+    let outer = ring_of(outer, converter, corners_left, altitude, warnings)?;
     let mut holes = Vec::new();
     for hole in rings {
-        let hole = ring_of(hole, corners_left, altitude, warnings)?;
+        let hole = ring_of(hole, converter, corners_left, altitude, warnings)?;
         if hole.is_empty() {
             continue;
         }
@@ -323,6 +376,7 @@ fn polygon_of(
 
 fn ring_of(
     corners: &Value,
+    converter: &Converter,
     corners_left: &mut usize,
     altitude: &mut bool,
     warnings: &mut Vec<Warning>,
@@ -336,7 +390,7 @@ fn ring_of(
     }
     let mut ring = Vec::with_capacity(corners.len());
     for corner in corners {
-        ring.push(position_of(corner, altitude)?);
+        ring.push(position_of(corner, converter, altitude)?);
     }
     if ring.len() > 2 && ring.first() != ring.last() {
         warnings.push(Warning::new(
@@ -367,7 +421,11 @@ fn nesting() -> Refusal {
     )
 }
 
-fn position_of(corner: &Value, altitude: &mut bool) -> Result<Position, Refusal> {
+fn position_of(
+    corner: &Value,
+    converter: &Converter,
+    altitude: &mut bool,
+) -> Result<Position, Refusal> {
     let Value::Array(numbers) = corner else {
         return Err(nesting());
     };
@@ -380,29 +438,7 @@ fn position_of(corner: &Value, altitude: &mut bool) -> Result<Position, Refusal>
         ));
     };
     *altitude |= number(2).is_some_and(|height| height != 0.0);
-    Position::from_degrees(lat, lon).ok_or_else(|| out_of_range(lat, lon))
-}
-
-fn out_of_range(lat: f64, lon: f64) -> Refusal {
-    if lat.abs() <= 180.0 && lon.abs() <= 90.0 {
-        return Refusal::new(
-            "coordinates_swapped",
-            "Latitude and longitude seem to be swapped: in GeoJSON longitude comes first, and no latitude is beyond 90°.",
-            "Export the file anew with longitude first, or swap its columns.",
-        );
-    }
-    if lat.abs() <= 180.0 && lon.abs() <= 360.0 {
-        return Refusal::new(
-            "coordinates_out_of_range",
-            "A position lies outside the globe: longitude goes from −180° to 180°, latitude from −90° to 90°.",
-            "Correct the position in the source and export it anew.",
-        );
-    }
-    Refusal::new(
-        "coordinates_projected",
-        "The numbers are too large for degrees: they seem to be metres of a map projection.",
-        "Save the file as WGS 84 (EPSG:4326) and import that.",
-    )
+    converter.position(lon, lat)
 }
 
 fn shape_refused(error: ShapeError) -> Refusal {

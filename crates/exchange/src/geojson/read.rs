@@ -2,15 +2,16 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
+use cairn_records::geometry::Position;
 use cairn_wire::limits;
 
-use super::{
-    crs::Crs,
-    feature::{self, Feature},
-};
+use super::feature::{self, Feature, Reading};
 use crate::{
+    crs::{Converter, Crs},
     fault::{FileFault, Refusal, SingleFault},
+    places::numbers_in,
     scan::{ScanFault, Scanner},
+    surroundings::Sample,
 };
 
 /// Names of members at the top of a file; longer ones are none of those looked for.
@@ -25,7 +26,7 @@ pub struct Outline {
     pub features: u64,
     /// Length of the file.
     pub bytes: u64,
-    /// Names of the properties of the first feature that has any.
+    /// Names of the properties of the first feature that has any, or of a table's columns.
     pub properties: Vec<String>,
 }
 
@@ -49,10 +50,12 @@ pub struct FeatureRow {
 pub struct GeoJsonReader<R> {
     scanner: Scanner<R>,
     outline: Outline,
+    sample: Sample,
     collection: bool,
     state: State,
     features: u64,
     keep: Vec<u8>,
+    reading: Reading,
 }
 
 #[derive(PartialEq)]
@@ -103,7 +106,8 @@ impl<R: Read + Seek> GeoJsonReader<R> {
                 });
             }
         };
-        accept_crs(survey.crs.as_ref(), crs)?;
+        let crs = accept_crs(survey.crs.as_ref(), crs)?;
+        let converter = crs.converter().map_err(FileFault::asked)?;
         let mut input = scanner.into_inner();
         if !collection {
             input.seek(SeekFrom::Start(start))?;
@@ -115,10 +119,15 @@ impl<R: Read + Seek> GeoJsonReader<R> {
         Ok(Self {
             scanner: Scanner::new(input, start),
             outline: survey.outline,
+            sample: survey.sample,
             collection,
             state: State::Start,
             features: 0,
             keep: Vec::new(),
+            reading: Reading {
+                converter,
+                place_optional: false,
+            },
         })
     }
 }
@@ -128,6 +137,29 @@ impl<R: Read> GeoJsonReader<R> {
     #[must_use]
     pub fn outline(&self) -> &Outline {
         &self.outline
+    }
+
+    /// Features without a place are given too, from now on.
+    pub(crate) fn let_places_be_missing(&mut self) {
+        self.reading.place_optional = true;
+    }
+
+    /// Where its features lie.
+    pub(crate) fn places(&self) -> Vec<Position> {
+        let places = self.sample.places().iter();
+        places
+            .filter_map(|(east, north)| self.reading.converter.position(*east, *north).ok())
+            .collect()
+    }
+
+    /// Turns the file's numbers into positions.
+    pub(crate) fn converter(&self) -> &Converter {
+        &self.reading.converter
+    }
+
+    /// Where coordinates are converted from.
+    pub(crate) fn source_crs(&self) -> Option<&str> {
+        self.reading.converter.source()
     }
 
     fn advance(&mut self) -> Result<Option<FeatureRow>, FileFault> {
@@ -192,7 +224,7 @@ impl<R: Read> GeoJsonReader<R> {
             .value(&mut self.keep, limits::EXCHANGE_FEATURE_BYTES_MAX)
             .map_err(|fault| FileFault::scan(fault, self.features))?;
         let result = if extent.whole {
-            feature::read(&self.keep).map_err(|bad| {
+            feature::read(&self.keep, &self.reading).map_err(|bad| {
                 let at = extent.start + bad.offset as u64;
                 FileFault::file(
                     "not_json",
@@ -266,6 +298,7 @@ pub fn read_single(input: impl Read + Seek, crs: Option<&str>) -> Result<Feature
 #[derive(Default)]
 struct Survey {
     outline: Outline,
+    sample: Sample,
     kind: Option<String>,
     crs: Option<Crs>,
     /// How many members are called `features`.
@@ -325,13 +358,14 @@ impl Survey {
         let wanted = self.outline.properties.is_empty() && self.outline.features < 1000;
         let extent = scanner.value(
             keep,
-            if wanted {
+            if wanted || self.sample.wants() {
                 limits::EXCHANGE_FEATURE_BYTES_MAX
             } else {
                 0
             },
         )?;
         self.outline.features += 1;
+        self.sample.see(first_corner(keep));
         if wanted
             && extent.whole
             && let Ok(properties) = feature::read_properties(keep)
@@ -340,6 +374,16 @@ impl Survey {
         }
         Ok(())
     }
+}
+
+/// The first two numbers behind `coordinates`.
+fn first_corner(feature: &[u8]) -> Option<(f64, f64)> {
+    const NAME: &[u8] = b"\"coordinates\"";
+    let at = feature.windows(NAME.len()).position(|part| part == NAME)?;
+    let rest = feature.get(at + NAME.len()..)?;
+    // Two numbers, brackets and white space fit into this.
+    let head = rest.get(..rest.len().min(200))?;
+    numbers_in(&String::from_utf8_lossy(head))
 }
 
 /// Looks at the first bytes for what is not JSON at all; answers where the JSON begins.
@@ -450,15 +494,25 @@ fn wrong_kind(kind: Option<&str>) -> FileFault {
     FileFault::file("wrong_top_level", None, message, hint)
 }
 
-fn accept_crs(of_file: Option<&Crs>, said: Option<&str>) -> Result<(), FileFault> {
-    let refused =
-        |refusal: Refusal| FileFault::request(refusal.code, refusal.message, refusal.hint);
-    if let Some(said) = said {
-        Crs::from_name(said).accept().map_err(refused)?;
+/// The reference system of a file: what it says itself, else what the person says.
+fn accept_crs(of_file: Option<&Crs>, said: Option<&str>) -> Result<Crs, FileFault> {
+    let said = said.map(Crs::from_name);
+    if let Some(said) = &said {
+        said.accept().map_err(FileFault::asked)?;
     }
-    match of_file {
-        Some(Crs::Unnamed) if said.is_some() => Ok(()),
-        Some(crs) => crs.accept().map_err(refused),
-        None => Ok(()),
+    match (of_file, said) {
+        (Some(Crs::Unnamed) | None, Some(said)) => Ok(said),
+        (None, None) => Ok(Crs::Wgs84),
+        (Some(of_file), said) => {
+            of_file.accept().map_err(FileFault::asked)?;
+            if said.is_some_and(|said| said != *of_file) {
+                return Err(FileFault::request(
+                    "crs",
+                    "The file names another reference system than --crs does.",
+                    "Leave --crs out: what the file says of itself is taken.",
+                ));
+            }
+            Ok(of_file.clone())
+        }
     }
 }

@@ -36,6 +36,7 @@ impl<'a> From<&'a Geometry> for Drawing<'a> {
         match geometry {
             Geometry::Area(shape) => Self::Area(shape.polygons()),
             Geometry::Position(position) => Self::Position(*position),
+            Geometry::Nowhere => Self::None,
         }
     }
 }
@@ -125,6 +126,37 @@ pub(crate) fn geometry_text(drawing: Drawing<'_>, text: &mut String) {
         }
         Drawing::Area(polygons) => area_text(polygons, text),
     }
+}
+
+/// The same as well-known text (OGC 06-103r4); empty where no place is known.
+pub(crate) fn wkt_text(drawing: Drawing<'_>) -> String {
+    let corner = |at: &Position| format!("{} {}", degrees(at.lon_e7), degrees(at.lat_e7));
+    let ring = |ring: &Ring| {
+        let corners = ring.corners().iter().chain(ring.corners().first());
+        let corners: Vec<String> = corners.map(corner).collect();
+        format!("({})", corners.join(", "))
+    };
+    let polygon = |polygon: &Polygon| {
+        let rings = std::iter::once(&polygon.outer).chain(&polygon.holes);
+        let rings: Vec<String> = rings.map(ring).collect();
+        format!("({})", rings.join(", "))
+    };
+    match drawing {
+        Drawing::None | Drawing::Area([]) => String::new(),
+        Drawing::Position(at) => format!("POINT ({})", corner(&at)),
+        Drawing::Area([one]) => format!("POLYGON {}", polygon(one)),
+        Drawing::Area(several) => {
+            let polygons: Vec<String> = several.iter().map(polygon).collect();
+            format!("MULTIPOLYGON ({})", polygons.join(", "))
+        }
+    }
+}
+
+/// Exact decimal degrees of whole units of 1e-7.
+pub(crate) fn degrees(e7: i32) -> String {
+    let mut text = String::new();
+    degrees_text(e7, &mut text);
+    text
 }
 
 fn area_text(polygons: &[Polygon], text: &mut String) {
