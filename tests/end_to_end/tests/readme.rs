@@ -53,6 +53,7 @@ fn the_readme_brings_two_devices_together() {
     for shown in ["HA-1", "reached/female/18_plus", "DEMO-HA-"] {
         assert!(out.contains(shown), "no {shown}: {out}\n{words}");
     }
+    assert!(words.contains("1 updated"), "{out}\n{words}");
 }
 
 #[test]
