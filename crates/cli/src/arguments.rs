@@ -148,7 +148,7 @@ pub enum Command {
     )]
     Sync(Sync),
     /// Make records of a file
-    #[command(after_help = "Examples:\n  \
+    #[command(after_help = "Example:\n  \
             cairn import areas.geojson --kind hazardous_area --scope north/hazards --map local_id=ID\n  \
             cairn import kobo.csv --kind eore_session --key instanceID --set reporting=session \\\n    \
             --set age_bands=split_18 --map session_date=date --map reached/female/18_plus=women --dry-run\n  \
@@ -161,7 +161,7 @@ pub enum Command {
     Import(Import),
     /// Write records into a file
     #[command(
-        after_help = "Examples:\n  cairn export areas.geojson hazardous_area\n  cairn export accidents.csv accident\n\n\
+        after_help = "Example:\n  cairn export areas.geojson hazardous_area\n  cairn export accidents.csv accident\n\n\
             A table has a row for each record, sorted by id, its fields as they read, and columns for what is in \
             conflict or proposed. A text that a spreadsheet would run as a formula gets a ' before it; importing takes \
             it off again. Excel, KML, GPX and GeoPackage files come later."
