@@ -103,7 +103,7 @@ impl Centre {
         let mut store = OpenOptions::new(device, options.fresh);
         store.programme = Some(options.programme);
         store.cache_bytes = options.cache_bytes;
-        let (tables, report) = SegmentStore::open(&options.folder, &store)?;
+        let (tables, mut report) = SegmentStore::open(&options.folder, &store)?;
         let mut centre = Self {
             member: Member::new(options.secret, options.table_key),
             tables: Box::new(tables),
@@ -113,6 +113,11 @@ impl Centre {
             counts: None,
             ends: BTreeMap::new(),
         };
+        if let Err(MemberError::Tables(why)) = centre.member.begin_tables(&mut *centre.tables) {
+            tracing::warn!(%why, "the centre's lists do not read and are made anew");
+            report.rebuilt = centre.tables.repair(options.fresh)?.rebuilt;
+            centre.member.begin_tables(&mut *centre.tables)?;
+        }
         centre.refresh()?;
         centre.read_own_receipts()?;
         Ok((centre, report))

@@ -9,6 +9,7 @@
 pub mod error;
 pub mod joining;
 pub mod key_file;
+mod looking;
 mod place;
 pub mod status;
 pub mod syncing;
@@ -20,11 +21,12 @@ pub use cairn_records as records;
 pub use cairn_transport as transport;
 
 pub use cairn_member::{
-    AsOf, Compared, FieldNow, Filter, ImportRow, Imported, Importing, Line, Listed, OpenRecord,
-    RowOutcome, Saved, Stage,
+    AsOf, Asked, Compared, FieldNow, Filter, HeldScope, ImportRow, Imported, Importing, Line, Listed,
+    Near, NearRecord, OpenRecord, RowOutcome, Saved, Stage,
 };
 pub use error::DeviceError;
 pub use joining::{Joined, JoinedScope};
+pub use looking::Held;
 pub use status::{Checked, DeviceStatus, RelayStatus};
 pub use syncing::{SyncRequest, Synced};
 

@@ -3,13 +3,14 @@
 //! Worked out when asked, from what relays acknowledged and centres signed, and kept nowhere.
 
 use crate::Member;
+use crate::catalogue;
+use crate::contents::Contents;
 use crate::error::MemberError;
 use crate::ingest::EntryRow;
-use crate::line::each_line;
 use crate::receipt::Receipt;
 use crate::tables::{Kept, Tables};
 use crate::trust::reaches;
-use cairn_documents::{Documents, HeldState, OpenedChange, Provenance, batch};
+use cairn_documents::{Documents, HeldState, Provenance, batch};
 use cairn_keys::{Membership, Role, Standing, open_entry};
 use cairn_replica::Origin;
 use cairn_store::Store;
@@ -197,21 +198,13 @@ impl Member {
         membership: &Membership,
     ) -> Result<Unsent, MemberError> {
         let delivery = Delivery::of(store, membership)?;
+        let tables = self.tables(store);
         let mut unsent = Unsent::default();
-        let mut from = 0;
-        loop {
-            let frames = store.outbox(from, JOURNAL_BYTES)?;
-            let Some(last) = frames.last() else {
-                break;
-            };
-            from = last.number + 1;
-            for frame in &frames {
-                match self.open_frame(frame) {
-                    Some(changes) => unsent.count(&frame.scope, &changes, true),
-                    None => unsent.changes += 1,
-                }
-            }
-        }
+        tables.each(Kept::OutboxContents, &[], &mut |_, row| {
+            let (scope, contents) = Contents::decode(row)?;
+            unsent.count(&scope, contents);
+            Ok(true)
+        })?;
         for of in store.journals() {
             let mut position = delivery.acknowledged(of);
             while position < store.journal_end(of).position {
@@ -221,8 +214,13 @@ impl Member {
                 };
                 position = last.after.position;
                 for item in &items {
-                    if !delivery.relay_sent(&item.origins) {
-                        self.count_entry(&item.entry, &mut unsent);
+                    if delivery.relay_sent(&item.origins) {
+                        continue;
+                    }
+                    let scope = of.scope;
+                    match Contents::of_entry(&tables, &item.entry.id())? {
+                        Some(contents) => unsent.count(&scope, contents),
+                        None => self.count_entry(&item.entry, &mut unsent),
                     }
                 }
             }
@@ -238,10 +236,7 @@ impl Member {
             .and_then(|key| open_entry(entry, key).ok())
             .and_then(|plain| batch::decode(&plain, &log.scope, &log.device).ok());
         match changes {
-            Some(changes) => {
-                let changes: Vec<_> = changes.into_iter().flatten().collect();
-                unsent.count(&log.scope, &changes, log.device == self.device());
-            }
+            Some(changes) => unsent.count(&log.scope, Contents::of(changes.iter().flatten())),
             // Carried for somebody else, unopened.
             None => unsent.changes += 1,
         }
@@ -255,11 +250,8 @@ impl Member {
         now_s: i64,
     ) -> Result<Backlog, MemberError> {
         let unsent = self.unsent(store, membership)?;
-        let mut conflicts = 0;
-        each_line(&self.tables(store), None, &mut |line| {
-            conflicts += u64::from(line.summary.conflicts > 0);
-            Ok(true)
-        })?;
+        let totals = catalogue::totals(&self.tables(store))?;
+        let conflicts = totals.values().map(|totals| totals.conflicts).sum();
         Ok(Backlog {
             changes: unsent.changes,
             oldest_age_s: unsent
@@ -284,13 +276,12 @@ impl Member {
         };
         let tables = self.tables(store);
         let mut scopes = self.scopes(membership);
-        each_line(&tables, None, &mut |line| {
-            status.documents += 1;
-            status.conflicts += u64::from(line.summary.conflicts > 0);
-            status.proposals += u64::from(line.summary.proposals > 0);
-            scopes.insert(line.scope);
-            Ok(true)
-        })?;
+        for (scope, totals) in catalogue::totals(&tables)? {
+            status.documents += totals.documents;
+            status.conflicts += totals.conflicts;
+            status.proposals += totals.proposals;
+            scopes.insert(scope);
+        }
         for scope in &scopes {
             let held = Documents::new(&tables)
                 .held(scope)
@@ -325,19 +316,12 @@ impl Member {
 }
 
 impl Unsent {
-    fn count(&mut self, scope: &ScopeId, changes: &[OpenedChange], own: bool) {
-        self.changes += changes.len() as u64;
-        for change in changes {
-            *self.documents.entry((*scope, change.document)).or_default() += 1;
+    fn count(&mut self, scope: &ScopeId, contents: Contents) {
+        self.changes += u64::from(contents.changes);
+        for (document, changes) in contents.documents {
+            *self.documents.entry((*scope, document)).or_default() += u64::from(changes);
         }
-        // Only bytes that passed the pre-flight here are given to the merge engine.
-        let first = changes.first().filter(|_| own);
-        let recorded = first.and_then(|change| {
-            automerge::Change::from_bytes(change.bytes.clone())
-                .ok()
-                .map(|change| change.timestamp())
-        });
-        self.oldest_s = match (self.oldest_s, recorded) {
+        self.oldest_s = match (self.oldest_s, contents.recorded_at_s) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };

@@ -4,6 +4,8 @@
 //! reading goes on from the position that they name. What is applied twice is applied once.
 
 use crate::Member;
+use crate::catalogue::{self, FreshLine};
+use crate::contents::Contents;
 use crate::error::MemberError;
 use crate::line::{Line, each_line, summarise, summarise_loaded};
 use crate::overlay::Overlay;
@@ -134,7 +136,7 @@ pub(crate) fn applied_key(of: ScopeLane) -> Vec<u8> {
 pub(crate) const APPLIED_OUTBOX: &[u8] = b"outbox";
 /// Key of the row that says from which height on the authority's log is to be looked at for what moves
 /// trust.
-const TRUST_LOOKED: &[u8] = b"trust looked";
+pub(crate) const TRUST_LOOKED: &[u8] = b"trust looked";
 /// Key of the row that says that an entry named an authority entry which is not held.
 const UNKNOWN_AUTHORITY: &[u8] = b"unknown authority";
 /// Key of the row that says that an entry came on which the trust in others of its log may hang.
@@ -341,7 +343,7 @@ pub(crate) struct Run<'a> {
     /// Whether records are kept beside their lines, for [`Self::finish`] to show.
     pub(crate) keeps_records: bool,
     /// Documents as they are now, read while they were loaded.
-    lines: BTreeMap<(ScopeId, DocumentId), (Line, Option<Record>)>,
+    lines: BTreeMap<(ScopeId, DocumentId), (FreshLine, Option<Record>)>,
     /// Documents whose lines are still to be read.
     touched: BTreeSet<(ScopeId, DocumentId)>,
 }
@@ -459,6 +461,11 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        if header.log.device == self.member.device() {
+            let contents = Contents::of_own(&changes).encode(&scope);
+            let key = entry.id().0.to_vec();
+            self.writes.put(Kept::EntryContents, key, contents);
+        }
         let provenance = Provenance::Entry {
             log: header.log,
             number: header.number,
@@ -567,12 +574,13 @@ impl<'a> Run<'a> {
     ) -> Result<(cairn_store::WriteSet, Ingested), MemberError> {
         let overlay = Overlay::new(self.tables, &self.documents);
         let lines = std::mem::take(&mut self.lines);
+        let mut fresh = Vec::with_capacity(lines.len() + self.touched.len());
         match seen {
             Some(seen) => {
                 if self.keeps_records {
                     for (line, record) in lines.into_values() {
-                        seen(&line, record.as_ref());
-                        line.write(&mut self.writes);
+                        seen(&line.line, record.as_ref());
+                        fresh.push(line);
                     }
                 } else {
                     self.touched.extend(lines.into_keys());
@@ -580,20 +588,18 @@ impl<'a> Run<'a> {
                 let trust = self.member.trust(self.store, self.membership);
                 for (scope, document) in &self.touched {
                     if let Some((line, record)) = summarise(&overlay, &trust, scope, document)? {
-                        seen(&line, record.as_ref());
-                        line.write(&mut self.writes);
+                        seen(&line.line, record.as_ref());
+                        fresh.push(line);
                     }
                 }
             }
             None => {
                 let touched: Vec<_> = self.touched.iter().copied().collect();
-                let reread = self.read_lines(&overlay, &touched)?;
-                let lines = lines.into_values().map(|(line, _)| line);
-                for line in lines.chain(reread) {
-                    line.write(&mut self.writes);
-                }
+                fresh.extend(lines.into_values().map(|(line, _)| line));
+                fresh.extend(self.read_lines(&overlay, &touched)?);
             }
         }
+        catalogue::put(&self.tables, fresh, &mut self.writes)?;
         self.writes.documents(&self.documents);
         Ok((self.writes.seal(&self.member.table_key), self.ingested))
     }
@@ -603,8 +609,8 @@ impl<'a> Run<'a> {
         &self,
         overlay: &Overlay<'_>,
         touched: &[(ScopeId, DocumentId)],
-    ) -> Result<Vec<Line>, MemberError> {
-        let read = |some: &[(ScopeId, DocumentId)]| -> Result<Vec<Line>, MemberError> {
+    ) -> Result<Vec<FreshLine>, MemberError> {
+        let read = |some: &[(ScopeId, DocumentId)]| -> Result<Vec<FreshLine>, MemberError> {
             let trust = self.member.trust(self.store, self.membership);
             let mut lines = Vec::with_capacity(some.len());
             for (scope, document) in some {

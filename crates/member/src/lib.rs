@@ -8,6 +8,7 @@
 //! | [`import`] | the same for many records at once |
 //! | [`read`](mod@read) | lists, records with facts about their authors, conflicts, history |
 //! | [`line`](mod@line) | one line per record, and the names by which it is found |
+//! | [`near`] | what lies near a place or a route |
 //! | [`delivery`] | what has reached a relay, and what the centre has seen |
 //! | [`places`] | where entries stand, and what became of them |
 //! | [`receipt`] | how a centre says what it has opened |
@@ -21,12 +22,15 @@
 //! the network, a clock, a source of randomness or a file: time and random bytes are arguments.
 
 pub mod at_rest;
+mod catalogue;
+mod contents;
 pub mod delivery;
 pub mod error;
 pub mod import;
 pub mod ingest;
 mod likeness;
 pub mod line;
+pub mod near;
 pub mod outbox;
 mod overlay;
 pub mod places;
@@ -38,13 +42,15 @@ mod trust;
 pub mod write;
 
 pub use at_rest::TableKey;
+pub use catalogue::Totals;
 pub use delivery::{Delivery, RelayStanding, Stage, Status};
 pub use error::{MemberError, RequestError};
 pub use import::{Compared, ImportRow, Imported, Importing, RowOutcome};
 pub use ingest::Ingested;
 pub use line::{Line, short_code};
+pub use near::{Asked, Near, NearRecord};
 pub use outbox::{SealLimits, Sealed};
-pub use read::{AsOf, Filter, Listed, OpenRecord};
+pub use read::{AsOf, Filter, HeldScope, Listed, OpenRecord};
 pub use write::{FieldNow, Moment, Saved};
 
 use cairn_keys::grant::{Grant, GrantError};
@@ -138,6 +144,7 @@ impl Member {
         store: &mut dyn Store,
         bytes_max: usize,
     ) -> Result<(Ingested, bool), MemberError> {
+        self.begin_tables(store)?;
         self.refresh_keys(store)?;
         let membership = store.membership().clone();
         let mut ingested = self.retry_locked(store, &membership, &mut stored_entry)?;

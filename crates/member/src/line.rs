@@ -1,21 +1,24 @@
 //! One line per record: what lists show without loading a document, and by which name it is found.
 
+use crate::catalogue::{self, FreshLine};
 use crate::error::{MemberError, RequestError};
-use crate::tables::{Kept, Tables, Writes, document_key};
+use crate::tables::Tables;
 use crate::trust::{Trust, read_loaded};
 use cairn_documents::{Documents, LoadedDocument, Storage};
 use cairn_records::geometry::{Bounds, Position};
 use cairn_records::{Record, Summary};
 use cairn_wire::codec;
-use cairn_wire::ids::{ChangeHash, DeviceKey, DocumentId, ScopeId};
+use cairn_wire::ids::{DeviceKey, DocumentId, ScopeId};
 use serde::{Deserialize, Serialize};
 
 /// Digits that are not taken for each other when read over the radio (Crockford's base 32).
 const RADIO_DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Digits of a short code, 5 bits each.
 const SHORT_CODE_DIGITS: usize = 6;
-/// Bytes of a text that a line keeps.
-const TEXT_BYTES_MAX: usize = 200;
+/// Bytes of a text that a line keeps …
+pub(crate) const TEXT_BYTES_MAX: usize = 200;
+/// … and of a code or a date.
+const CODE_BYTES_MAX: usize = 64;
 /// Candidates that an ambiguous name lists.
 const CANDIDATES_MAX: usize = 8;
 
@@ -30,8 +33,6 @@ pub struct Line {
     pub summary: Summary,
     /// By which an import knows it again; `None` for a document that is no record.
     pub import_key: Option<[u8; 32]>,
-    /// Its first change.
-    pub root: ChangeHash,
     /// The device that made it.
     pub creator: DeviceKey,
     /// How many changes it has.
@@ -42,8 +43,10 @@ pub struct Line {
     pub held: u64,
 }
 
+/// A line as it is kept, in the order of its bytes. Its scope is that of its page.
 #[derive(Serialize, Deserialize)]
 struct Row {
+    id: DocumentId,
     kind: String,
     local_id: Option<String>,
     status: Option<String>,
@@ -59,7 +62,6 @@ struct Row {
     duplicates_of: Vec<DocumentId>,
     extent_not_surveyed: bool,
     import_key: Option<[u8; 32]>,
-    root: ChangeHash,
     creator: DeviceKey,
     changes: u64,
     recorded_at_s: i64,
@@ -88,7 +90,6 @@ impl Line {
             id: *id,
             summary,
             import_key: cairn_records::import_key(&loaded.automerge, scope).ok(),
-            root: loaded.root,
             creator: loaded.creator,
             changes: loaded.changes.len() as u64,
             recorded_at_s: loaded
@@ -101,14 +102,20 @@ impl Line {
         }
     }
 
-    pub(crate) fn write(&self, writes: &mut Writes) {
+    /// Its bytes in a page.
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let summary = &self.summary;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let row = Row {
-            kind: cut(&summary.kind),
-            local_id: summary.local_id.as_deref().map(cut),
-            status: summary.status.as_deref().map(cut),
-            hazard_class: summary.hazard_class.as_deref().map(cut),
+        let code = |text: &Option<String>| text.as_deref().map(|text| cut(text, CODE_BYTES_MAX));
+        codec::encode(&Row {
+            id: self.id,
+            kind: cut(&summary.kind, CODE_BYTES_MAX),
+            local_id: summary
+                .local_id
+                .as_deref()
+                .map(|text| cut(text, TEXT_BYTES_MAX)),
+            status: code(&summary.status),
+            hazard_class: code(&summary.hazard_class),
             centre: summary.centre.map(|at| (at.lat_e7, at.lon_e7)),
             bounds: summary.bounds.map(|bounds| {
                 let (south_west, north_east) = (bounds.south_west, bounds.north_east);
@@ -123,29 +130,24 @@ impl Line {
             conflicts: count(summary.conflicts),
             proposals: count(summary.proposals),
             void: summary.void,
-            date_of_information: summary.date_of_information.as_deref().map(cut),
-            date: summary.date.as_deref().map(cut),
+            date_of_information: code(&summary.date_of_information),
+            date: code(&summary.date),
             duplicates_of: summary.duplicates_of.clone(),
             extent_not_surveyed: summary.extent_not_surveyed,
             import_key: self.import_key,
-            root: self.root,
             creator: self.creator,
             changes: self.changes,
             recorded_at_s: self.recorded_at_s,
             held: self.held,
-        };
-        let key = document_key(&self.scope, &self.id);
-        writes.put(Kept::Summaries, key, codec::encode(&row));
+        })
     }
 
-    fn read(key: &[u8], value: &[u8]) -> Result<Self, MemberError> {
-        let damaged = || MemberError::Tables("a line of the list has no name".into());
-        let (scope, id) = key.split_at_checked(ScopeId::LEN).ok_or_else(damaged)?;
-        let row: Row = codec::decode(value)?;
+    pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<Self, MemberError> {
+        let row: Row = codec::decode(bytes)?;
         let position = |lat_e7, lon_e7| Position { lon_e7, lat_e7 };
         Ok(Self {
-            scope: ScopeId::from_slice(scope).ok_or_else(damaged)?,
-            id: DocumentId::from_slice(id).ok_or_else(damaged)?,
+            scope,
+            id: row.id,
             summary: Summary {
                 kind: row.kind,
                 local_id: row.local_id,
@@ -166,7 +168,6 @@ impl Line {
                 extent_not_surveyed: row.extent_not_surveyed,
             },
             import_key: row.import_key,
-            root: row.root,
             creator: row.creator,
             changes: row.changes,
             recorded_at_s: row.recorded_at_s,
@@ -188,7 +189,7 @@ pub(crate) fn summarise<S: Storage<Error = MemberError>>(
     trust: &Trust<'_>,
     scope: &ScopeId,
     document: &DocumentId,
-) -> Result<Option<(Line, Option<Record>)>, MemberError> {
+) -> Result<Option<(FreshLine, Option<Record>)>, MemberError> {
     let loaded = Documents::new(storage)
         .load(scope, document)
         .map_err(MemberError::from_shelf)?;
@@ -203,11 +204,11 @@ pub(crate) fn summarise_loaded(
     trust: &Trust<'_>,
     scope: &ScopeId,
     document: &DocumentId,
-) -> Result<(Line, Option<Record>), MemberError> {
+) -> Result<(FreshLine, Option<Record>), MemberError> {
     let facts = trust.facts(scope, loaded)?;
     let record = read_loaded(loaded, &facts).ok();
     let line = Line::of(scope, document, loaded, record.as_ref());
-    Ok((line, record))
+    Ok((FreshLine::of(line, record.as_ref()), record))
 }
 
 /// Calls `visit` with every line of a scope, or of all; it answers whether to go on.
@@ -216,24 +217,9 @@ pub(crate) fn each_line(
     scope: Option<&ScopeId>,
     visit: &mut dyn FnMut(Line) -> Result<bool, MemberError>,
 ) -> Result<(), MemberError> {
-    let prefix: &[u8] = match scope {
-        Some(scope) => &scope.0,
-        None => &[],
-    };
-    tables.each(Kept::Summaries, prefix, &mut |key, value| {
-        visit(Line::read(key, value)?)
+    catalogue::each(tables, scope, &mut |scope, bytes| {
+        visit(Line::decode(*scope, bytes)?)
     })
-}
-
-/// The line of one document.
-pub(crate) fn line(
-    tables: &Tables<'_>,
-    scope: &ScopeId,
-    id: &DocumentId,
-) -> Result<Option<Line>, MemberError> {
-    let key = document_key(scope, id);
-    let row = tables.read(Kept::Summaries, &key)?;
-    row.map(|value| Line::read(&key, &value)).transpose()
 }
 
 /// The one record that goes by `name`: the beginning of an id, a number, or a short code.
@@ -317,8 +303,8 @@ pub fn short_code(id: &DocumentId) -> String {
     format!("{first}-{second}")
 }
 
-fn cut(text: &str) -> String {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
+pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
+    let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -364,7 +350,7 @@ mod tests {
     #[test]
     fn long_texts_are_cut_between_characters() {
         let text = "é".repeat(300);
-        let cut = cut(&text);
+        let cut = cut(&text, TEXT_BYTES_MAX);
         assert!(cut.len() <= TEXT_BYTES_MAX && text.starts_with(&cut));
     }
 }

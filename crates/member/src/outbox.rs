@@ -5,6 +5,7 @@
 //! regrouped per scope and lane, and sealed into as few entries as hold them.
 
 use crate::Member;
+use crate::contents::{Contents, frame_key};
 use crate::error::MemberError;
 use crate::ingest::{APPLIED_OUTBOX, Ingested, OWN_LOG_RETURNED, Run};
 use crate::tables::{Kept, Writes};
@@ -186,7 +187,11 @@ impl Member {
             .map(|it| it.bytes().len() as u64)
             .sum::<u64>();
         sealed.changes += changes.len() as u64;
-        store.seal_outbox(&numbers, entries, cairn_store::WriteSet::new())?;
+        let mut writes = Writes::default();
+        for number in &numbers {
+            writes.delete(Kept::OutboxContents, frame_key(*number));
+        }
+        store.seal_outbox(&numbers, entries, writes.seal(&self.table_key))?;
         Ok(())
     }
 
@@ -263,24 +268,30 @@ impl Member {
         Ok(true)
     }
 
-    /// Frames for changes of one scope and lane, and the number that the outbox goes on from.
+    /// Frames for changes of one scope and lane, and what is in each.
     pub(crate) fn frames(
         &self,
         of: ScopeLane,
         first_number: u64,
-        changes: &[Authored],
-    ) -> Result<Vec<OutboxFrame>, MemberError> {
+        changes: &[OpenedChange],
+        authored: &[Authored],
+    ) -> Result<Vec<(OutboxFrame, Contents)>, MemberError> {
         let before = ScopeKey::new(of.scope, BEFORE_GRANT, &self.table_key.before_grant());
         let key = self.keyring.newest(&of.scope).unwrap_or(&before);
-        Ok(pack(changes, ENTRY_PLAINTEXT_BYTES_MAX, FRAME_LEVEL)?
+        Ok(pack(authored, ENTRY_PLAINTEXT_BYTES_MAX, FRAME_LEVEL)?
             .into_iter()
             .zip(first_number..)
-            .map(|(packed, number)| OutboxFrame {
-                scope: of.scope,
-                lane: of.lane,
-                key_number: key.number(),
-                number,
-                sealed: seal_outbox(key, number, &packed.bytes),
+            .map(|(packed, number)| {
+                let within: HashSet<_> = packed.hashes.iter().collect();
+                let within = changes.iter().filter(|it| within.contains(&it.hash));
+                let frame = OutboxFrame {
+                    scope: of.scope,
+                    lane: of.lane,
+                    key_number: key.number(),
+                    number,
+                    sealed: seal_outbox(key, number, &packed.bytes),
+                };
+                (frame, Contents::of_own(within))
             })
             .collect())
     }
@@ -311,14 +322,22 @@ impl Member {
         loop {
             let frames = store.outbox(from, ROUND_BYTES / 8)?;
             let Some(last) = frames.last() else {
+                self.mend_outbox_contents(store)?;
                 return Ok(ingested);
             };
             from = last.number + 1;
             let mut run = Run::new(self, store, membership);
             for frame in &frames {
-                if let Some(changes) = self.open_frame(frame) {
-                    run.changes(&frame.scope, &outbox_of(self.device()), &changes)?;
-                }
+                let contents = match self.open_frame(frame) {
+                    Some(changes) => {
+                        run.changes(&frame.scope, &outbox_of(self.device()), &changes)?;
+                        Contents::of_own(&changes)
+                    }
+                    None => Contents::unknown(),
+                };
+                let key = frame_key(frame.number);
+                run.writes
+                    .put(Kept::OutboxContents, key, contents.encode(&frame.scope));
             }
             note_applied_outbox(last.number, &mut run.writes);
             let (writes, part) = run.finish(None)?;

@@ -1,9 +1,10 @@
 //! Reading: lists, records with facts about their authors, what is in conflict, history.
 
 use crate::Member;
+use crate::catalogue::{self, Totals};
 use crate::delivery::{Delivery, Stage};
 use crate::error::{MemberError, RequestError};
-use crate::line::{Line, each_line, find, line, short_code};
+use crate::line::{Line, each_line, find, short_code};
 use crate::trust::read_loaded;
 use cairn_documents::{Documents, HeldChange, LoadedDocument};
 use cairn_keys::{Membership, ScopeKey};
@@ -11,6 +12,7 @@ use cairn_records::{HistoryEntry, Record};
 use cairn_store::Store;
 use cairn_wire::ids::{ChangeHash, DocumentId, ScopeId};
 use serde_json::{Value as Json, json};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which records a list shows: those that fit all that is set.
@@ -26,6 +28,9 @@ pub struct Filter {
     pub open_questions: bool,
     /// With changes that no relay has.
     pub unsent: bool,
+    /// In whose numbers, kind or texts (their first 200 bytes) all these words stand, compared without
+    /// regard to case.
+    pub search: Option<String>,
 }
 
 /// A record of a list.
@@ -37,6 +42,33 @@ pub struct Listed {
     pub scope_name: String,
     /// Its changes that no relay has.
     pub unsent: u64,
+}
+
+/// An area of work, and what is held of it here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldScope {
+    /// Its id.
+    pub scope: ScopeId,
+    /// Its name.
+    pub name: String,
+    /// Whether this device holds it: has its key, a right to it, or records of it.
+    pub held: bool,
+    /// What is held.
+    pub totals: Totals,
+}
+
+/// Words that are searched for.
+struct Wanted(Vec<String>);
+
+impl Wanted {
+    fn of(text: &str) -> Self {
+        Self(text.split_whitespace().map(str::to_lowercase).collect())
+    }
+
+    fn stands_in(&self, words: &str) -> bool {
+        let words = words.to_lowercase();
+        self.0.iter().all(|wanted| words.contains(wanted))
+    }
 }
 
 /// A point in a record's past.
@@ -128,30 +160,115 @@ impl Member {
         membership: &Membership,
         filter: &Filter,
     ) -> Result<Vec<Listed>, MemberError> {
-        let unsent = self.unsent(store, membership)?;
-        let mut names: BTreeMap<ScopeId, String> = BTreeMap::new();
         let mut listed = Vec::new();
-        each_line(&self.tables(store), filter.scope.as_ref(), &mut |line| {
-            let of_line = unsent.documents.get(&(line.scope, line.id));
-            let unsent = of_line.copied().unwrap_or(0);
-            if self.fits(store, membership, filter, &line, unsent)? {
-                let scope_name = names
-                    .entry(line.scope)
-                    .or_insert_with(|| self.scope_name(membership, &line.scope))
-                    .clone();
-                listed.push(Listed {
-                    line,
-                    scope_name,
-                    unsent,
-                });
-            }
+        self.each_listed(store, membership, filter, None, &mut |one| {
+            listed.push(one);
             Ok(true)
         })?;
-        listed.sort_by(|one, other| {
-            let order = other.line.recorded_at_s.cmp(&one.line.recorded_at_s);
-            order.then_with(|| one.line.id.cmp(&other.line.id))
-        });
         Ok(listed)
+    }
+
+    /// Calls `visit` with the newest `limit` of the records that fit a filter, or with all of them,
+    /// newest first by the devices' clocks; it answers whether to go on. Answers how many fit.
+    pub fn each_listed(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+        filter: &Filter,
+        limit: Option<usize>,
+        visit: &mut dyn FnMut(Listed) -> Result<bool, MemberError>,
+    ) -> Result<u64, MemberError> {
+        let unsent = self.unsent(store, membership)?;
+        let unsent_of = |line: &Line| {
+            let of_line = unsent.documents.get(&(line.scope, line.id));
+            of_line.copied().unwrap_or(0)
+        };
+        let limit = limit.unwrap_or(usize::MAX);
+        let mut total = 0;
+        // What is kept of each until all are seen: what orders it, and its bytes.
+        let mut found: BTreeMap<(Reverse<i64>, DocumentId, ScopeId), Box<[u8]>> = BTreeMap::new();
+        let mut look = |scope: &ScopeId, bytes: &[u8]| {
+            let line = Line::decode(*scope, bytes)?;
+            if !self.fits(store, membership, filter, &line, unsent_of(&line))? {
+                return Ok(true);
+            }
+            total += 1;
+            let place = (Reverse(line.recorded_at_s), line.id, *scope);
+            let full = found.len() >= limit;
+            if full
+                && found
+                    .last_key_value()
+                    .is_some_and(|(last, _)| *last < place)
+            {
+                return Ok(true);
+            }
+            found.insert(place, bytes.into());
+            if full {
+                found.pop_last();
+            }
+            Ok(true)
+        };
+        let tables = self.tables(store);
+        match &filter.search {
+            None => catalogue::each(&tables, filter.scope.as_ref(), &mut look)?,
+            Some(wanted) => {
+                let wanted = Wanted::of(wanted);
+                catalogue::each_with_words(
+                    &tables,
+                    filter.scope.as_ref(),
+                    &mut |scope, line, words| match wanted.stands_in(words) {
+                        true => look(scope, line),
+                        false => Ok(true),
+                    },
+                )?;
+            }
+        }
+        let mut names: BTreeMap<ScopeId, String> = BTreeMap::new();
+        for ((_, _, scope), bytes) in found {
+            let line = Line::decode(scope, &bytes)?;
+            let scope_name = names
+                .entry(scope)
+                .or_insert_with(|| self.scope_name(membership, &scope))
+                .clone();
+            let unsent = unsent_of(&line);
+            let one = Listed {
+                line,
+                scope_name,
+                unsent,
+            };
+            if !visit(one)? {
+                break;
+            }
+        }
+        Ok(total)
+    }
+
+    /// The scopes that this device holds or may hold, and those of the programme that it does not, by
+    /// name.
+    pub fn scopes_held(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+    ) -> Result<Vec<HeldScope>, MemberError> {
+        let totals = catalogue::totals(&self.tables(store))?;
+        let mine = self.scopes(membership);
+        let known = membership.scopes().map(|scope| scope.id);
+        let all: BTreeSet<ScopeId> = known.chain(mine.iter().copied()).collect();
+        let mut scopes: Vec<HeldScope> = all
+            .into_iter()
+            .chain(totals.keys().copied())
+            .filter(|scope| *scope != ScopeId::AUTHORITY)
+            .collect::<BTreeSet<ScopeId>>()
+            .into_iter()
+            .map(|scope| HeldScope {
+                scope,
+                name: self.scope_name(membership, &scope),
+                held: mine.contains(&scope) || totals.contains_key(&scope),
+                totals: totals.get(&scope).copied().unwrap_or_default(),
+            })
+            .collect();
+        scopes.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(scopes)
     }
 
     fn fits(
@@ -212,7 +329,7 @@ impl Member {
             let keys = self.keyring.keys().map(ScopeKey::scope);
             let scopes: BTreeSet<ScopeId> = journals.chain(keys).collect();
             for scope in scopes {
-                if let Some(line) = line(&tables, &scope, &id)? {
+                if let Some(line) = catalogue::line(&tables, &scope, &id)? {
                     return Ok(line);
                 }
             }
@@ -227,7 +344,7 @@ impl Member {
         scope: &ScopeId,
         id: &DocumentId,
     ) -> Result<Option<Line>, MemberError> {
-        line(&self.tables(store), scope, id)
+        catalogue::line(&self.tables(store), scope, id)
     }
 
     /// Calls `visit` with every line of a scope, or of all, in no order; it answers whether to go on.

@@ -3,11 +3,14 @@
 //! [`Tables`] reads them through the table key and is the documents' [`Storage`]; [`Writes`] collects
 //! what is to become visible together, sealed only once, when it turns into the store's write set.
 
+use crate::Member;
 use crate::at_rest::TableKey;
 use crate::error::MemberError;
+use crate::ingest::TRUST_LOOKED;
 use cairn_documents::storage::Visit;
 use cairn_documents::{Storage, Table};
 use cairn_store::{Store, TableName};
+use cairn_wire::codec;
 use cairn_wire::ids::{DocumentId, EntryId, ScopeId};
 use std::collections::BTreeMap;
 
@@ -19,7 +22,7 @@ pub(crate) type Place = (Kept, Vec<u8>);
 pub(crate) enum Kept {
     /// What `documents` keeps.
     Documents(Table),
-    /// (scope, document) → the line that lists show.
+    /// (scope, document) → where its line is, and its outline on the ground.
     Summaries,
     /// (scope, lane) → how far that journal has been applied.
     Applied,
@@ -29,6 +32,16 @@ pub(crate) enum Kept {
     Locked,
     /// (scope, entry) → the entry, or a place in it, could not be read.
     Spoilt,
+    /// (scope, page) → lines that lists show.
+    Lines,
+    /// (scope, page) → words by which the records of that page are searched.
+    Words,
+    /// scope → how many records there are, and of which sort.
+    Totals,
+    /// own entry → the records that its changes are for.
+    EntryContents,
+    /// outbox number → the records that the changes of an unsealed frame are for.
+    OutboxContents,
 }
 
 impl Kept {
@@ -40,6 +53,11 @@ impl Kept {
             Self::Entries => 18,
             Self::Locked => 19,
             Self::Spoilt => 20,
+            Self::Lines => 21,
+            Self::Words => 22,
+            Self::Totals => 23,
+            Self::EntryContents => 24,
+            Self::OutboxContents => 25,
         }
     }
 
@@ -48,9 +66,44 @@ impl Kept {
             Self::Documents(Table::Documents) => TableName::Documents,
             Self::Documents(Table::Changes) => TableName::Changes,
             Self::Documents(_) => TableName::Waiting,
-            Self::Summaries => TableName::Summaries,
-            Self::Applied | Self::Entries | Self::Locked | Self::Spoilt => TableName::Meta,
+            Self::Summaries | Self::Lines | Self::Words | Self::Totals => TableName::Summaries,
+            Self::Applied
+            | Self::Entries
+            | Self::Locked
+            | Self::Spoilt
+            | Self::EntryContents
+            | Self::OutboxContents => TableName::Meta,
         }
+    }
+}
+
+/// Layout of the tables. Those of another one are made anew.
+const LAYOUT: u32 = 2;
+/// Key of the row that says which one they have.
+const LAYOUT_KEY: &[u8] = b"layout";
+
+impl Member {
+    /// Looks whether the tables have the layout of this version, and says so in those that are empty.
+    ///
+    /// # Errors
+    ///
+    /// [`MemberError::Tables`] where they have another one: repair the store, which empties them.
+    pub fn begin_tables(&self, store: &mut dyn Store) -> Result<(), MemberError> {
+        let tables = self.tables(store);
+        let layout = tables.read(Kept::Applied, LAYOUT_KEY)?;
+        match layout.map(|bytes| codec::decode(&bytes)).transpose()? {
+            Some(LAYOUT) => return Ok(()),
+            None if tables.read(Kept::Applied, TRUST_LOOKED)?.is_none() => {}
+            Some(_) | None => {
+                return Err(MemberError::Tables(
+                    "they were written by another version".into(),
+                ));
+            }
+        }
+        let mut writes = Writes::default();
+        writes.put(Kept::Applied, LAYOUT_KEY.to_vec(), codec::encode(&LAYOUT));
+        store.apply(writes.seal(&self.table_key))?;
+        Ok(())
     }
 }
 

@@ -1,11 +1,13 @@
 //! Writing: records and edits, made on what their author saw, durable before they are answered.
 
 use crate::Member;
+use crate::contents::frame_key;
 use crate::error::{MemberError, RequestError};
 use crate::ingest::{Run, SeeRecord};
 use crate::line::{Line, short_code};
 use crate::outbox::{note_applied_outbox, outbox_of};
 use crate::read::Opened;
+use crate::tables::Kept;
 use cairn_documents::change::HEADS_BEFORE_MERGE_MAX;
 use cairn_documents::{
     Author, AuthorError, Authored, OpenedChange, Rule, Verdict, author_edit, author_merge,
@@ -300,10 +302,10 @@ impl Member {
             lane: schema::lane(kind),
         };
         let membership = store.membership().clone();
-        let frames = self.frames(of, store.next_outbox_number(), &changes)?;
+        let opened: Vec<OpenedChange> = changes.iter().map(OpenedChange::from).collect();
+        let frames = self.frames(of, store.next_outbox_number(), &opened, &changes)?;
         let mut run = Run::new(self, store, &membership);
         run.keeps_records = seen.is_some();
-        let opened: Vec<OpenedChange> = changes.iter().map(OpenedChange::from).collect();
         let verdicts = run.changes(&scope, &outbox_of(self.device()), &opened)?;
         for verdict in verdicts {
             if !matches!(verdict, Verdict::Applied | Verdict::AlreadyThere) {
@@ -312,9 +314,14 @@ impl Member {
                 )));
             }
         }
-        if let Some(last) = frames.last() {
+        if let Some((last, _)) = frames.last() {
             note_applied_outbox(last.number, &mut run.writes);
         }
+        for (frame, contents) in &frames {
+            let (key, row) = (frame_key(frame.number), contents.encode(&scope));
+            run.writes.put(Kept::OutboxContents, key, row);
+        }
+        let frames = frames.into_iter().map(|(frame, _)| frame).collect();
         let (writes, _) = run.finish(seen)?;
         Ok((frames, writes))
     }

@@ -22,6 +22,7 @@ pub mod input;
 pub mod json;
 pub mod layout;
 pub mod lineage;
+pub mod outline;
 pub mod perimeter;
 pub mod read;
 pub mod schema;
@@ -35,6 +36,7 @@ pub use doubt::{Doubt, doubts};
 pub use duplicate::{Duplicates, Likeness, duplicates};
 pub use history::{HistoryEntry, heads_at, history};
 pub use lineage::Lineage;
+pub use outline::{Nearest, Outline};
 pub use perimeter::{Extent, Perimeter};
 pub use read::{
     ChangeFacts, Facts, FieldReading, Flag, ReadError, Record, Shown, read, read_at, read_beside,

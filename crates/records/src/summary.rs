@@ -78,13 +78,21 @@ pub fn linked(record: &Record, field: &str) -> BTreeSet<DocumentId> {
 }
 
 /// Every place that people gave for a record without an extent, each once.
-fn places(record: &Record) -> Vec<Position> {
+pub(crate) fn places(record: &Record) -> Vec<Position> {
     let values = record.fields.get("position").map(|field| &field.values);
     let given = values.into_iter().flatten().map(|shown| &shown.value);
     let mut places: Vec<Position> = given.filter_map(Value::as_position).collect();
     places.sort_unstable_by_key(|at| (at.lat_e7, at.lon_e7));
     places.dedup();
     places
+}
+
+/// Its free texts, as they read.
+pub fn texts(record: &Record) -> impl Iterator<Item = &str> {
+    let fields = record.definition().into_iter().flat_map(Kind::fields);
+    fields
+        .filter(|field| field.class == Class::Text)
+        .filter_map(|field| record.reads(&field.name).as_text())
 }
 
 /// The row of a record.

@@ -138,6 +138,10 @@ pub const EXCHANGE_PROPERTIES_MAX: usize = 512;
 pub const EXCHANGE_PROPERTIES_BYTES_MAX: usize = 48 * 1024;
 /// Id of an imported feature, in bytes of UTF-8.
 pub const EXCHANGE_NAME_BYTES_MAX: usize = 1024;
+/// A file with a way to go, in bytes.
+pub const EXCHANGE_WAY_BYTES_MAX: usize = 64_000_000;
+/// Points of a way to go.
+pub const EXCHANGE_WAY_POINTS_MAX: usize = 200_000;
 /// Columns of an imported table.
 pub const EXCHANGE_COLUMNS_MAX: usize = 4096;
 /// Rows and warnings that an import's report lists one by one; the rest is counted.
