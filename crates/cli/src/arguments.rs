@@ -122,6 +122,14 @@ pub enum Command {
         after_help = "Example:\n  cairn list hazardous_area --where hazard_class=confirmed --conflicts"
     )]
     List(List),
+    /// Say which hazards and accidents are near a place or a way, and what is not held here
+    #[command(
+        after_help = "Example:\n  cairn near \"44.1000, 17.9000\" --within 500m\n  cairn near route.gpx\n\n\
+            Distances are in metres to the nearest edge as the area reads now. That nothing is found says \
+            only that nothing is recorded in the areas of work that are held here: it never means that \
+            it is safe."
+    )]
+    Near(Near),
     /// Show a record: how every field reads, and what stands behind it
     #[command(after_help = "Example:\n  cairn show HA-1 --history")]
     Show(Show),
@@ -326,6 +334,30 @@ pub struct List {
     /// Only with changes that are not at the centre yet
     #[arg(long)]
     pub unsent: bool,
+    /// Only where all these words stand in the number, the kind, or the beginning of a text
+    #[arg(long, value_name = "WORDS")]
+    pub search: Option<String>,
+    /// Only so many of the newest; on a terminal 50 unless --all is given
+    #[arg(long, value_name = "NUMBER")]
+    pub limit: Option<usize>,
+    /// All, on a terminal too
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
+}
+
+/// `cairn near`.
+#[derive(Debug, Args)]
+pub struct Near {
+    /// A place in degrees, latitude and longitude, or a GPX file with a track or route
+    #[arg(
+        value_name = "LAT, LON|ROUTE.gpx",
+        allow_hyphen_values = true,
+        value_hint = ValueHint::FilePath
+    )]
+    pub place: String,
+    /// How far to look, such as 500m or 2km
+    #[arg(long, value_name = "DISTANCE", default_value = "2km", value_parser = metres)]
+    pub within: f64,
 }
 
 /// `cairn show`.
@@ -537,6 +569,27 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(whole)
 }
 
+/// `500m`, `2km`, `1.5 km`; a bare number is metres.
+pub(crate) fn metres(text: &str) -> Result<f64, String> {
+    const METRES_MAX: f64 = 500_000.0;
+    let text = text.trim();
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let advice = || "write a distance as 500m or 2km".to_owned();
+    let number: f64 = number.parse().map_err(|_| advice())?;
+    let metres = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "m" => number,
+        "km" => number * 1000.0,
+        _ => return Err(advice()),
+    };
+    match metres {
+        1.0..=METRES_MAX => Ok(metres),
+        _ => Err("a distance is between 1 m and 500 km".to_owned()),
+    }
+}
+
 /// `500kB`, `2MB`, `64KiB`; a bare number is bytes.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let advice = || "write bytes as 500kB, 2MB or 64KiB".to_owned();
@@ -585,6 +638,11 @@ mod tests {
             "..s",
         ] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(metres("500m"), Ok(500.0));
+        assert_eq!(metres("1.5 km"), Ok(1500.0));
+        for wrong in ["", "m", "-1", "0", "2 miles", "501km", "1e9"] {
+            assert!(metres(wrong).is_err(), "{wrong}");
         }
         assert_eq!(bytes("2MB"), Ok(2_000_000));
         assert_eq!(bytes("64 KiB"), Ok(65_536));

@@ -2,6 +2,8 @@
 
 mod exporting;
 mod importing;
+mod listing;
+mod near;
 mod reading;
 mod setup;
 mod status;
@@ -53,7 +55,8 @@ fn on_device(command: Command, device: &Device, output: &Output) -> Result<Ended
         Command::Edit(arguments) => writing::edit(&arguments, device, output),
         Command::Withdraw(arguments) => writing::withdraw(&arguments, device, output),
         Command::Decide(arguments) => writing::decide(&arguments, device, output),
-        Command::List(arguments) => reading::list(&arguments, device, output),
+        Command::List(arguments) => listing::list(&arguments, device, output),
+        Command::Near(arguments) => near::near(&arguments, device, output),
         Command::Show(arguments) => reading::show(&arguments, device, output),
         Command::Conflicts(arguments) => reading::conflicts(&arguments, device, output),
         Command::Status => status::status(device, output),

@@ -12,6 +12,7 @@ mod csv;
 mod export;
 mod fault;
 mod geojson;
+mod gpx;
 mod import;
 mod mapping;
 mod places;
@@ -28,6 +29,7 @@ pub use geojson::{
     Drawing, Feature, FeatureRow, GeoJsonReader, GeoJsonWriter, Geometry, Outline, WriteError,
     read_single,
 };
+pub use gpx::{WayFault, read_way};
 pub use import::{Import, ImportOptions, ImportRow, Row};
 pub use mapping::Mapping;
 pub use report::{At, DuplicateRow, ImportReport, RefusedRow, ReportedFault, RowWarning, SeenRows};

@@ -334,6 +334,33 @@ fn cost(sync: &Value) -> String {
     )
 }
 
+/// What a person looks at, whole processes, the index in the system's cache.
+fn look(report: &mut Report, device: &Device, count: usize) {
+    let commands: [&[&str]; 5] = [
+        &["status"],
+        &["list", "--limit", "50"],
+        &["list"],
+        &["near", "-48.9, -123.4"],
+        &["list", "--search", "bridge", "--limit", "50"],
+    ];
+    for arguments in commands {
+        let mut times: Vec<f64> = (0..7)
+            .map(|_| {
+                let started = Instant::now();
+                assert_eq!(device.run(arguments).code, 0, "{arguments:?}");
+                started.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        let median = median(&mut times);
+        report.add(
+            format!("cairn {} with {count} records", arguments.join(" ")),
+            "≤ 100 ms",
+            format!("{median:.0} ms"),
+            median <= 100.0,
+        );
+    }
+}
+
 fn many_documents(report: &mut Report, count: usize) -> Result<(), Box<dyn std::error::Error>> {
     const SCOPES: usize = 4;
     eprintln!("{count} documents in {SCOPES} scopes");
@@ -377,6 +404,7 @@ fn many_documents(report: &mut Report, count: usize) -> Result<(), Box<dyn std::
         read < DOCUMENT_BYTES,
     );
 
+    look(report, &alpha, count);
     let listed = alpha.run(&["list"]).json();
     let records = listed["records"].as_array().expect("records are listed");
     let first_scope = &records.first().expect("there are records")["scope"];

@@ -1,197 +1,16 @@
-//! Lists, records, what is open, what words mean.
+//! Records, what is open, what words mean.
 
 use super::values::{heads, in_words, one_line};
 use crate::Ended;
-use crate::arguments::{Conflicts, Explain, List, Show};
+use crate::arguments::{Conflicts, Explain, Show};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::words::{self, count, utc};
+use crate::words::{self, count};
 use cairn_device::records::schema::{self, Explanation, Field, FieldType};
 use cairn_device::records::{Doubt, Duplicates};
-use cairn_device::{AsOf, Device, Filter, Listed, Stage};
+use cairn_device::{AsOf, Device, Stage};
 use cairn_wire::ids::DocumentId;
 use serde_json::{Value as Json, json};
-
-pub fn list(arguments: &List, device: &Device, output: &Output) -> Result<Ended, Failure> {
-    let mut filter = Filter {
-        kind: arguments.kind.clone(),
-        open_questions: arguments.conflicts,
-        unsent: arguments.unsent,
-        ..Filter::default()
-    };
-    if let Some(kind) = &arguments.kind
-        && schema::kind(kind).is_none()
-    {
-        let known: Vec<&str> = schema::kinds().map(|kind| kind.name.as_str()).collect();
-        return Err(
-            Failure::usage(format!("there is no kind of record {kind:?}"))
-                .hint(format!("There is: {}.", known.join(", "))),
-        );
-    }
-    if let Some(scope) = &arguments.scope {
-        filter.scope = Some(device.find_scope(Some(scope))?);
-    }
-    for text in &arguments.reads {
-        let (field, value) = text
-            .split_once('=')
-            .ok_or_else(|| Failure::usage("write --where FIELD=VALUE"))?;
-        known_field(field.trim())?;
-        filter
-            .reads
-            .push((field.trim().to_owned(), value.trim().to_owned()));
-    }
-    let listed = device.list(filter)?;
-    let held = Held::of(device)?;
-    let duplicates = device.duplicates()?;
-    let records = listed.iter().map(|one| of_list(one, &duplicates));
-    let records: Vec<Json> = records.collect();
-    let mut object = json!({ "schema": "cairn.list/1", "records": records });
-    held.insert_into(&mut object);
-    output.answer(&object, || list_in_lines(&listed, &duplicates, output));
-    let fits = if listed.is_empty() {
-        "No record here fits. That does not say that there is no hazard.".to_owned()
-    } else {
-        format!("{}.", count(listed.len() as u64, "record"))
-    };
-    output.say(&format!("{fits} {}", held.in_words(output)));
-    Ok(Ended::Done)
-}
-
-/// A misspelt field must not pass for one that nothing fits.
-fn known_field(field: &str) -> Result<(), Failure> {
-    if schema::kinds().any(|kind| kind.field(field).is_some()) {
-        return Ok(());
-    }
-    let mut near: Vec<String> = schema::kinds()
-        .flat_map(|kind| kind.nearest(field))
-        .collect();
-    near.sort();
-    near.dedup();
-    let failure = Failure::usage(format!("no kind of record has a field {field:?}"));
-    Err(match near.is_empty() {
-        true => failure,
-        false => failure.hint(format!("Did you mean {}?", near.join(" or "))),
-    })
-}
-
-fn of_list(listed: &Listed, duplicates: &Duplicates) -> Json {
-    let (line, summary) = (&listed.line, &listed.line.summary);
-    json!({
-        "id": line.id.to_string(),
-        "kind": summary.kind,
-        "local_id": summary.local_id,
-        "conflicts": summary.conflicts,
-        "unsent": listed.unsent,
-        "short_code": line.short_code(),
-        "scope": listed.scope_name,
-        "status": summary.status,
-        "hazard_class": summary.hazard_class,
-        "proposals": summary.proposals,
-        "void": summary.void,
-        "area_m2": summary.area_m2,
-        "extent_not_surveyed": summary.extent_not_surveyed,
-        "centre": summary.centre.map(|at| json!({ "lat": at.lat(), "lon": at.lon() })),
-        "date_of_information": summary.date_of_information,
-        "recorded_at": utc(line.recorded_at_s),
-        "changes": line.changes,
-        "held": line.held,
-        "duplicates": others(&line.id, duplicates),
-    })
-}
-
-fn list_in_lines(listed: &[Listed], duplicates: &Duplicates, output: &Output) -> String {
-    let mut rows = Vec::new();
-    for one in listed {
-        let summary = &one.line.summary;
-        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-        let mut marks = Vec::new();
-        if summary.conflicts > 0 {
-            marks.push("CONFLICT".to_owned());
-        }
-        if summary.proposals > 0 {
-            marks.push("proposal".to_owned());
-        }
-        if duplicates.contains_key(&one.line.id) {
-            marks.push("duplicate?".to_owned());
-        }
-        if summary.void {
-            marks.push("withdrawn".to_owned());
-        }
-        if one.unsent > 0 {
-            marks.push("not yet at the centre".to_owned());
-        }
-        let area = summary.area_m2.map_or_else(
-            || match summary.centre {
-                Some(at) => format!("{:.4}, {:.4}", at.lat(), at.lon()),
-                None => "no place".to_owned(),
-            },
-            |area| {
-                let circle = if summary.extent_not_surveyed { "~" } else { "" };
-                format!("{circle}{} m²", words::grouped(area))
-            },
-        );
-        let mut row = vec![
-            text(&summary.local_id),
-            one.line.short_code(),
-            summary.kind.clone(),
-            text(&summary.hazard_class),
-            text(&summary.status),
-            area,
-            one.scope_name.clone(),
-            words::time(one.line.recorded_at_s, &output.zone),
-            marks.join(", "),
-        ];
-        if output.verbose {
-            row.insert(0, one.line.id.to_string());
-        }
-        rows.push(row);
-    }
-    // On a narrow terminal go first: area of work, kind, time.
-    let first = usize::from(output.verbose);
-    output.table_sparing(&rows, &[first + 6, first + 2, first + 7])
-}
-
-/// Which areas of work are held, and how old they are.
-struct Held {
-    scopes: Vec<String>,
-    last_contact_s: Option<i64>,
-}
-
-impl Held {
-    fn of(device: &Device) -> Result<Self, Failure> {
-        let scopes = device
-            .scopes()?
-            .into_iter()
-            .map(|scope| scope.name)
-            .collect();
-        let relays = device.status()?.relays;
-        Ok(Self {
-            scopes,
-            last_contact_s: relays.iter().filter_map(|relay| relay.last_contact_s).max(),
-        })
-    }
-
-    fn insert_into(&self, object: &mut Json) {
-        if let Some(object) = object.as_object_mut() {
-            object.insert("scopes_held".into(), json!(self.scopes));
-            object.insert("as_of".into(), json!(self.last_contact_s.and_then(utc)));
-        }
-    }
-
-    fn in_words(&self, output: &Output) -> String {
-        if self.scopes.is_empty() {
-            return "No area of work is held here.".to_owned();
-        }
-        let age = match self.last_contact_s {
-            Some(at) => format!("as of {}", words::time(at, &output.zone)),
-            None => "never synced: only what was recorded here".to_owned(),
-        };
-        format!(
-            "Held here: {}, {age}. About other areas of work this says nothing.",
-            words::listed(&self.scopes)
-        )
-    }
-}
 
 pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended, Failure> {
     let as_of = match &arguments.as_of {
@@ -238,7 +57,7 @@ pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended,
 }
 
 /// Others that are probably the same record, as `{"id":…,"short_code":…,"why":…}`.
-fn others(id: &DocumentId, duplicates: &Duplicates) -> Json {
+pub(super) fn others(id: &DocumentId, duplicates: &Duplicates) -> Json {
     let others = duplicates.get(id).into_iter().flatten();
     others
         .map(|(other, likeness)| {
