@@ -21,8 +21,8 @@ pub use cairn_records as records;
 pub use cairn_transport as transport;
 
 pub use cairn_member::{
-    AsOf, Asked, Compared, FieldNow, Filter, HeldScope, ImportRow, Imported, Importing, Line, Listed,
-    Near, NearRecord, OpenRecord, RowOutcome, Saved, Stage,
+    AsOf, Asked, Compared, FieldNow, Filter, HeldScope, ImportRow, Imported, Importing, Line,
+    Listed, Near, NearRecord, OpenRecord, RowOutcome, Saved, Stage,
 };
 pub use error::DeviceError;
 pub use joining::{Joined, JoinedScope};
