@@ -11,7 +11,7 @@
 //! All of it becomes visible together with the documents that it speaks of.
 
 use crate::error::MemberError;
-use crate::line::{Line, TEXT_BYTES_MAX, cut};
+use crate::line::{Line, LineBytes, TEXT_BYTES_MAX, cut};
 use crate::tables::{Kept, Tables, Writes, document_key};
 use cairn_records::{Outline, Record};
 use cairn_wire::codec;
@@ -95,11 +95,11 @@ impl Totals {
     }
 
     /// A line gives way to a newer one. What was newest stays: changes are never taken back.
-    fn uncount(&mut self, line: &Line) {
+    fn uncount(&mut self, line: &LineBytes<'_>) {
         self.documents = self.documents.saturating_sub(1);
         let less = |number: &mut u64, had: bool| *number = number.saturating_sub(u64::from(had));
-        less(&mut self.conflicts, line.summary.conflicts > 0);
-        less(&mut self.proposals, line.summary.proposals > 0);
+        less(&mut self.conflicts, line.conflicts > 0);
+        less(&mut self.proposals, line.proposals > 0);
     }
 }
 
@@ -266,18 +266,16 @@ impl<'a> Pages<'a> {
             Some(place) => (place.page, place.slot),
             None => self.next_slot(),
         };
-        let scope = self.scope;
         let lines = self.page(page)?;
         let words = words.into_bytes();
         let end = lines.lines.len();
         match lines.lines.get_mut(slot as usize) {
             Some(before) => {
-                let had = Line::decode(scope, before)?;
-                *before = line.encode();
+                let had = std::mem::replace(before, line.encode());
                 let said = lines.words.get_mut(slot as usize).ok_or_else(damaged)?;
                 lines.other_words |= *said != words;
                 *said = words;
-                self.row.totals.uncount(&had);
+                self.row.totals.uncount(&LineBytes::read(&had)?);
             }
             None if slot as usize == end => {
                 lines.lines.push(line.encode());

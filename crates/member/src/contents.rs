@@ -22,19 +22,24 @@ pub(crate) struct Contents {
     /// When the first of them was recorded, by its author's clock.
     pub(crate) recorded_at_s: Option<i64>,
     /// How many are for which record.
-    pub(crate) documents: BTreeMap<DocumentId, u32>,
+    pub(crate) documents: Vec<(DocumentId, u32)>,
 }
 
 impl Contents {
     /// Of changes of anybody: when they were recorded is left out, for only bytes that passed the
     /// pre-flight here are given to the merge engine.
     pub(crate) fn of<'a>(changes: impl IntoIterator<Item = &'a OpenedChange>) -> Self {
-        let mut contents = Self::default();
+        let mut documents: BTreeMap<DocumentId, u32> = BTreeMap::new();
+        let mut count = 0;
         for change in changes {
-            contents.changes += 1;
-            *contents.documents.entry(change.document).or_default() += 1;
+            count += 1;
+            *documents.entry(change.document).or_default() += 1;
         }
-        contents
+        Self {
+            changes: count,
+            recorded_at_s: None,
+            documents: documents.into_iter().collect(),
+        }
     }
 
     /// Of own changes.
@@ -72,20 +77,23 @@ impl Contents {
         out
     }
 
-    /// Its scope, and what is for which record.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<(ScopeId, Self), MemberError> {
+    /// Its scope, and what is for which record; `with_documents` or only how many.
+    pub(crate) fn decode(
+        bytes: &[u8],
+        with_documents: bool,
+    ) -> Result<(ScopeId, Self), MemberError> {
         let damaged = || MemberError::Tables("a row about an entry does not read".into());
         let (scope, bytes) = bytes.split_at_checked(ScopeId::LEN).ok_or_else(damaged)?;
         let scope = ScopeId::from_slice(scope).ok_or_else(damaged)?;
         let (changes, rest) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
         let (known, rest) = rest.split_first().ok_or_else(damaged)?;
         let (recorded_at_s, mut rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
-        let mut documents = BTreeMap::new();
-        while !rest.is_empty() {
+        let mut documents = Vec::new();
+        while with_documents && !rest.is_empty() {
             let (document, after) = rest.split_at_checked(DocumentId::LEN).ok_or_else(damaged)?;
             let (changes, after) = after.split_first_chunk::<4>().ok_or_else(damaged)?;
             let document = DocumentId::from_slice(document).ok_or_else(damaged)?;
-            documents.insert(document, u32::from_be_bytes(*changes));
+            documents.push((document, u32::from_be_bytes(*changes)));
             rest = after;
         }
         let contents = Self {
@@ -97,9 +105,14 @@ impl Contents {
     }
 
     /// Of an own entry that was taken in here; `None` of any other.
-    pub(crate) fn of_entry(tables: &Tables<'_>, id: &EntryId) -> Result<Option<Self>, MemberError> {
+    pub(crate) fn of_entry(
+        tables: &Tables<'_>,
+        id: &EntryId,
+        with_documents: bool,
+    ) -> Result<Option<Self>, MemberError> {
         let row = tables.read(Kept::EntryContents, &id.0)?;
-        row.map(|bytes| Ok(Self::decode(&bytes)?.1)).transpose()
+        row.map(|bytes| Ok(Self::decode(&bytes, with_documents)?.1))
+            .transpose()
     }
 }
 
@@ -166,10 +179,10 @@ mod tests {
         };
         let scope = ScopeId([9; 16]);
         let bytes = contents.encode(&scope);
-        assert_eq!(Contents::decode(&bytes).unwrap(), (scope, contents));
-        assert!(Contents::decode(&bytes[..bytes.len() - 1]).is_err());
+        assert_eq!(Contents::decode(&bytes, true).unwrap(), (scope, contents));
+        assert!(Contents::decode(&bytes[..bytes.len() - 1], true).is_err());
         let unknown = Contents::unknown();
         let bytes = unknown.encode(&scope);
-        assert_eq!(Contents::decode(&bytes).unwrap(), (scope, unknown));
+        assert_eq!(Contents::decode(&bytes, true).unwrap(), (scope, unknown));
     }
 }

@@ -18,7 +18,7 @@ use cairn_wire::Entry;
 use cairn_wire::frame::{Backlog, ScopeLane};
 use cairn_wire::ids::{DeviceKey, DocumentId, EntryId, LogId, ScopeId};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const JOURNAL_BYTES: usize = 1024 * 1024;
 
@@ -51,7 +51,7 @@ pub struct Unsent {
     /// When this device recorded the oldest of its own, seconds since 1970 by its own clock.
     pub oldest_s: Option<i64>,
     /// How many of each record.
-    pub documents: BTreeMap<(ScopeId, DocumentId), u64>,
+    pub documents: HashMap<(ScopeId, DocumentId), u64>,
 }
 
 /// A relay or hub, and what it has of us.
@@ -197,11 +197,21 @@ impl Member {
         store: &dyn Store,
         membership: &Membership,
     ) -> Result<Unsent, MemberError> {
+        self.unsent_some(store, membership, true)
+    }
+
+    /// The same; which records they are for is left out unless `with_documents`.
+    fn unsent_some(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+        with_documents: bool,
+    ) -> Result<Unsent, MemberError> {
         let delivery = Delivery::of(store, membership)?;
         let tables = self.tables(store);
         let mut unsent = Unsent::default();
         tables.each(Kept::OutboxContents, &[], &mut |_, row| {
-            let (scope, contents) = Contents::decode(row)?;
+            let (scope, contents) = Contents::decode(row, with_documents)?;
             unsent.count(&scope, contents);
             Ok(true)
         })?;
@@ -218,7 +228,7 @@ impl Member {
                         continue;
                     }
                     let scope = of.scope;
-                    match Contents::of_entry(&tables, &item.entry.id())? {
+                    match Contents::of_entry(&tables, &item.entry.id(), with_documents)? {
                         Some(contents) => unsent.count(&scope, contents),
                         None => self.count_entry(&item.entry, &mut unsent),
                     }
@@ -249,7 +259,7 @@ impl Member {
         membership: &Membership,
         now_s: i64,
     ) -> Result<Backlog, MemberError> {
-        let unsent = self.unsent(store, membership)?;
+        let unsent = self.unsent_some(store, membership, false)?;
         let totals = catalogue::totals(&self.tables(store))?;
         let conflicts = totals.values().map(|totals| totals.conflicts).sum();
         Ok(Backlog {
@@ -267,7 +277,7 @@ impl Member {
         store: &dyn Store,
         membership: &Membership,
     ) -> Result<Status, MemberError> {
-        let unsent = self.unsent(store, membership)?;
+        let unsent = self.unsent_some(store, membership, false)?;
         let mut status = Status {
             unsent_changes: unsent.changes,
             oldest_unsent_s: unsent.oldest_s,

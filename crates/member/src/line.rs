@@ -7,9 +7,8 @@ use crate::trust::{Trust, read_loaded};
 use cairn_documents::{Documents, LoadedDocument, Storage};
 use cairn_records::geometry::{Bounds, Position};
 use cairn_records::{Record, Summary};
-use cairn_wire::codec;
 use cairn_wire::ids::{DeviceKey, DocumentId, ScopeId};
-use serde::{Deserialize, Serialize};
+use cairn_wire::limits::LINKS_LISTED_MAX;
 
 /// Digits that are not taken for each other when read over the radio (Crockford's base 32).
 const RADIO_DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -41,31 +40,6 @@ pub struct Line {
     pub recorded_at_s: i64,
     /// Changes kept for it that are not part of it: waiting, stuck or quarantined.
     pub held: u64,
-}
-
-/// A line as it is kept, in the order of its bytes. Its scope is that of its page.
-#[derive(Serialize, Deserialize)]
-struct Row {
-    id: DocumentId,
-    kind: String,
-    local_id: Option<String>,
-    status: Option<String>,
-    hazard_class: Option<String>,
-    centre: Option<(i32, i32)>,
-    bounds: Option<[i32; 4]>,
-    area_m2: Option<u64>,
-    conflicts: u32,
-    proposals: u32,
-    void: bool,
-    date_of_information: Option<String>,
-    date: Option<String>,
-    duplicates_of: Vec<DocumentId>,
-    extent_not_surveyed: bool,
-    import_key: Option<[u8; 32]>,
-    creator: DeviceKey,
-    changes: u64,
-    recorded_at_s: i64,
-    held: u64,
 }
 
 impl Line {
@@ -102,85 +76,239 @@ impl Line {
         }
     }
 
-    /// Its bytes in a page.
+    /// Its bytes in a page: see [`LineBytes`].
     pub(crate) fn encode(&self) -> Vec<u8> {
         let summary = &self.summary;
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let code = |text: &Option<String>| text.as_deref().map(|text| cut(text, CODE_BYTES_MAX));
-        codec::encode(&Row {
-            id: self.id,
-            kind: cut(&summary.kind, CODE_BYTES_MAX),
-            local_id: summary
-                .local_id
-                .as_deref()
-                .map(|text| cut(text, TEXT_BYTES_MAX)),
-            status: code(&summary.status),
-            hazard_class: code(&summary.hazard_class),
-            centre: summary.centre.map(|at| (at.lat_e7, at.lon_e7)),
-            bounds: summary.bounds.map(|bounds| {
-                let (south_west, north_east) = (bounds.south_west, bounds.north_east);
-                [
-                    south_west.lat_e7,
-                    south_west.lon_e7,
-                    north_east.lat_e7,
-                    north_east.lon_e7,
-                ]
-            }),
-            area_m2: summary.area_m2,
-            conflicts: count(summary.conflicts),
-            proposals: count(summary.proposals),
-            void: summary.void,
-            date_of_information: code(&summary.date_of_information),
-            date: code(&summary.date),
-            duplicates_of: summary.duplicates_of.clone(),
-            extent_not_surveyed: summary.extent_not_surveyed,
-            import_key: self.import_key,
-            creator: self.creator,
-            changes: self.changes,
-            recorded_at_s: self.recorded_at_s,
-            held: self.held,
-        })
+        let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes();
+        let mut out = Vec::with_capacity(256);
+        out.extend_from_slice(&self.id.0);
+        out.extend_from_slice(&self.creator.0);
+        out.extend_from_slice(&self.recorded_at_s.to_be_bytes());
+        for number in [
+            summary.conflicts as u64,
+            summary.proposals as u64,
+            self.changes,
+            self.held,
+        ] {
+            out.extend_from_slice(&count(number));
+        }
+        let flags = [
+            (summary.void, VOID),
+            (summary.extent_not_surveyed, NOT_SURVEYED),
+            (summary.centre.is_some(), CENTRE),
+            (summary.bounds.is_some(), BOUNDS),
+            (summary.area_m2.is_some(), AREA),
+            (self.import_key.is_some(), IMPORT_KEY),
+        ];
+        let flags = flags.iter().filter(|(is, _)| *is);
+        out.push(flags.map(|(_, flag)| flag).sum());
+        let corners = summary
+            .bounds
+            .map(|bounds| [bounds.south_west, bounds.north_east]);
+        for at in summary
+            .centre
+            .into_iter()
+            .chain(corners.into_iter().flatten())
+        {
+            out.extend_from_slice(&at.lat_e7.to_be_bytes());
+            out.extend_from_slice(&at.lon_e7.to_be_bytes());
+        }
+        if let Some(area) = summary.area_m2 {
+            out.extend_from_slice(&area.to_be_bytes());
+        }
+        if let Some(key) = &self.import_key {
+            out.extend_from_slice(key);
+        }
+        let texts = [
+            (Some(&summary.kind), CODE_BYTES_MAX),
+            (summary.local_id.as_ref(), TEXT_BYTES_MAX),
+            (summary.status.as_ref(), CODE_BYTES_MAX),
+            (summary.hazard_class.as_ref(), CODE_BYTES_MAX),
+            (summary.date_of_information.as_ref(), CODE_BYTES_MAX),
+            (summary.date.as_ref(), CODE_BYTES_MAX),
+        ];
+        for (text, bytes_max) in texts {
+            match text {
+                None => out.push(0),
+                Some(text) => {
+                    let text = cut(text, bytes_max);
+                    out.push(text.len() as u8 + 1);
+                    out.extend_from_slice(text.as_bytes());
+                }
+            }
+        }
+        let links = summary.duplicates_of.iter().take(LINKS_LISTED_MAX);
+        for link in links {
+            out.extend_from_slice(&link.0);
+        }
+        out
     }
 
     pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<Self, MemberError> {
-        let row: Row = codec::decode(bytes)?;
-        let position = |lat_e7, lon_e7| Position { lon_e7, lat_e7 };
-        Ok(Self {
-            scope,
-            id: row.id,
-            summary: Summary {
-                kind: row.kind,
-                local_id: row.local_id,
-                status: row.status,
-                hazard_class: row.hazard_class,
-                centre: row.centre.map(|(lat, lon)| position(lat, lon)),
-                bounds: row.bounds.map(|[south, west, north, east]| Bounds {
-                    south_west: position(south, west),
-                    north_east: position(north, east),
-                }),
-                area_m2: row.area_m2,
-                conflicts: row.conflicts as usize,
-                proposals: row.proposals as usize,
-                void: row.void,
-                date_of_information: row.date_of_information,
-                date: row.date,
-                duplicates_of: row.duplicates_of,
-                extent_not_surveyed: row.extent_not_surveyed,
-            },
-            import_key: row.import_key,
-            creator: row.creator,
-            changes: row.changes,
-            recorded_at_s: row.recorded_at_s,
-            held: row.held,
+        Ok(LineBytes::read(bytes)?.to_line(scope))
+    }
+}
+
+const VOID: u8 = 1;
+const NOT_SURVEYED: u8 = 2;
+const CENTRE: u8 = 4;
+const BOUNDS: u8 = 8;
+const AREA: u8 = 16;
+const IMPORT_KEY: u8 = 32;
+
+/// A line as it lies in its page, read without copying: most of them are only looked at.
+///
+/// Integers big-endian: id 16, creator 32, newest change 8; conflicts, proposals, changes and held ones 4
+/// each; flags 1; where the flags say so the centre 8, the box 16, the area 8, the import key 32; kind,
+/// number, status, class and both dates, each a length more by one (0: none) and its bytes; the
+/// records it is linked with, 16 each.
+pub(crate) struct LineBytes<'a> {
+    pub(crate) id: DocumentId,
+    creator: DeviceKey,
+    pub(crate) recorded_at_s: i64,
+    pub(crate) conflicts: u32,
+    pub(crate) proposals: u32,
+    changes: u32,
+    held: u32,
+    pub(crate) void: bool,
+    extent_not_surveyed: bool,
+    centre: Option<Position>,
+    pub(crate) bounds: Option<Bounds>,
+    area_m2: Option<u64>,
+    import_key: Option<[u8; 32]>,
+    pub(crate) kind: &'a str,
+    pub(crate) local_id: Option<&'a str>,
+    pub(crate) status: Option<&'a str>,
+    pub(crate) hazard_class: Option<&'a str>,
+    pub(crate) date_of_information: Option<&'a str>,
+    date: Option<&'a str>,
+    links: &'a [u8],
+}
+
+impl<'a> LineBytes<'a> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, MemberError> {
+        Self::try_read(bytes)
+            .ok_or_else(|| MemberError::Tables("a line of the list does not read".into()))
+    }
+
+    fn try_read(mut bytes: &'a [u8]) -> Option<Self> {
+        let bytes = &mut bytes;
+        let id = DocumentId(take(bytes)?);
+        let creator = DeviceKey(take(bytes)?);
+        let recorded_at_s = i64::from_be_bytes(take(bytes)?);
+        let mut number = || Some(u32::from_be_bytes(take(bytes)?));
+        let (conflicts, proposals, changes, held) = (number()?, number()?, number()?, number()?);
+        let [flags] = take(bytes)?;
+        let mut position = || {
+            let lat = i32::from_be_bytes(take(bytes)?);
+            let lon = i32::from_be_bytes(take(bytes)?);
+            Position::new(lat.into(), lon.into())
+        };
+        let has = |flag| flags & flag != 0;
+        let centre = match has(CENTRE) {
+            true => Some(position()?),
+            false => None,
+        };
+        let bounds = match has(BOUNDS) {
+            true => Some(Bounds {
+                south_west: position()?,
+                north_east: position()?,
+            }),
+            false => None,
+        };
+        let area_m2 = match has(AREA) {
+            true => Some(u64::from_be_bytes(take(bytes)?)),
+            false => None,
+        };
+        let import_key = match has(IMPORT_KEY) {
+            true => Some(take(bytes)?),
+            false => None,
+        };
+        let kind = text(bytes)??;
+        Some(Self {
+            id,
+            creator,
+            recorded_at_s,
+            conflicts,
+            proposals,
+            changes,
+            held,
+            void: has(VOID),
+            extent_not_surveyed: has(NOT_SURVEYED),
+            centre,
+            bounds,
+            area_m2,
+            import_key,
+            kind,
+            local_id: text(bytes)?,
+            status: text(bytes)?,
+            hazard_class: text(bytes)?,
+            date_of_information: text(bytes)?,
+            date: text(bytes)?,
+            links: bytes,
         })
+    }
+
+    /// The records it is linked with.
+    pub(crate) fn links(&self) -> impl Iterator<Item = DocumentId> {
+        self.links
+            .chunks_exact(DocumentId::LEN)
+            .filter_map(DocumentId::from_slice)
+    }
+
+    pub(crate) fn to_line(&self, scope: ScopeId) -> Line {
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        Line {
+            scope,
+            id: self.id,
+            summary: Summary {
+                kind: self.kind.to_owned(),
+                local_id: text(self.local_id),
+                status: text(self.status),
+                hazard_class: text(self.hazard_class),
+                centre: self.centre,
+                bounds: self.bounds,
+                area_m2: self.area_m2,
+                conflicts: self.conflicts as usize,
+                proposals: self.proposals as usize,
+                void: self.void,
+                date_of_information: text(self.date_of_information),
+                date: text(self.date),
+                duplicates_of: self.links().collect(),
+                extent_not_surveyed: self.extent_not_surveyed,
+            },
+            import_key: self.import_key,
+            creator: self.creator,
+            changes: self.changes.into(),
+            recorded_at_s: self.recorded_at_s,
+            held: self.held.into(),
+        }
     }
 
     /// Is it meant by this name: a beginning of its id, its number, or its short code?
     fn is_named(&self, name: &Name<'_>) -> bool {
         (name.hexadecimal && self.id.to_string().starts_with(&name.lower))
-            || self.summary.local_id.as_deref() == Some(name.given)
-            || name.short_code.as_deref() == Some(&plain_code(&self.id))
+            || self.local_id == Some(name.given)
+            || (name.short_code.is_some()
+                && name.short_code.as_deref() == Some(&plain_code(&self.id)))
     }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (part, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*part)
+}
+
+/// `None` for bytes that do not read, `Some(None)` for no text.
+fn text<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a str>> {
+    let [length] = take(bytes)?;
+    let Some(length) = length.checked_sub(1) else {
+        return Some(None);
+    };
+    let (text, rest) = bytes.split_at_checked(length.into())?;
+    *bytes = rest;
+    std::str::from_utf8(text).ok().map(Some)
 }
 
 /// The line of a document as `storage` holds it, and how it reads; `None` if it holds none.
@@ -226,9 +354,10 @@ pub(crate) fn each_line(
 pub(crate) fn find(tables: &Tables<'_>, name: &str) -> Result<Line, MemberError> {
     let asked = Name::of(name);
     let mut found: Vec<Line> = Vec::new();
-    each_line(tables, None, &mut |line| {
+    catalogue::each(tables, None, &mut |scope, bytes| {
+        let line = LineBytes::read(bytes)?;
         if line.is_named(&asked) {
-            found.push(line);
+            found.push(line.to_line(*scope));
         }
         Ok(found.len() <= CANDIDATES_MAX)
     })?;

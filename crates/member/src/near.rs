@@ -7,7 +7,7 @@
 use crate::Member;
 use crate::catalogue;
 use crate::error::MemberError;
-use crate::line::Line;
+use crate::line::{Line, LineBytes};
 use cairn_keys::Membership;
 use cairn_records::geometry::{Bounds, Position, UNITS_PER_DEGREE, distance_m};
 use cairn_records::schema;
@@ -74,14 +74,14 @@ impl Member {
         };
         let mut candidates: Vec<Line> = Vec::new();
         catalogue::each(&tables, None, &mut |scope, bytes| {
-            let line = Line::decode(*scope, bytes)?;
-            if HARMLESS.contains(&line.summary.kind.as_str()) {
+            let line = LineBytes::read(bytes)?;
+            if HARMLESS.contains(&line.kind) {
                 return Ok(true);
             }
-            match &line.summary.bounds {
-                Some(bounds) if way.may_be_near(bounds) => candidates.push(line),
+            match &line.bounds {
+                Some(bounds) if way.may_be_near(bounds) => candidates.push(line.to_line(*scope)),
                 Some(_) => {}
-                None if schema::kind(&line.summary.kind).is_some() => near.without_place += 1,
+                None if schema::kind(line.kind).is_some() => near.without_place += 1,
                 None => {}
             }
             Ok(true)

@@ -4,7 +4,7 @@ use crate::Member;
 use crate::catalogue::{self, Totals};
 use crate::delivery::{Delivery, Stage};
 use crate::error::{MemberError, RequestError};
-use crate::line::{Line, each_line, find, short_code};
+use crate::line::{Line, LineBytes, each_line, find, short_code};
 use crate::trust::read_loaded;
 use cairn_documents::{Documents, HeldChange, LoadedDocument};
 use cairn_keys::{Membership, ScopeKey};
@@ -179,8 +179,8 @@ impl Member {
         visit: &mut dyn FnMut(Listed) -> Result<bool, MemberError>,
     ) -> Result<u64, MemberError> {
         let unsent = self.unsent(store, membership)?;
-        let unsent_of = |line: &Line| {
-            let of_line = unsent.documents.get(&(line.scope, line.id));
+        let unsent_of = |scope: &ScopeId, id: &DocumentId| {
+            let of_line = unsent.documents.get(&(*scope, *id));
             of_line.copied().unwrap_or(0)
         };
         let limit = limit.unwrap_or(usize::MAX);
@@ -188,8 +188,9 @@ impl Member {
         // What is kept of each until all are seen: what orders it, and its bytes.
         let mut found: BTreeMap<(Reverse<i64>, DocumentId, ScopeId), Box<[u8]>> = BTreeMap::new();
         let mut look = |scope: &ScopeId, bytes: &[u8]| {
-            let line = Line::decode(*scope, bytes)?;
-            if !self.fits(store, membership, filter, &line, unsent_of(&line))? {
+            let line = LineBytes::read(bytes)?;
+            let is_unsent = || unsent_of(scope, &line.id) > 0;
+            if !self.fits(store, membership, filter, scope, &line, &is_unsent)? {
                 return Ok(true);
             }
             total += 1;
@@ -230,7 +231,7 @@ impl Member {
                 .entry(scope)
                 .or_insert_with(|| self.scope_name(membership, &scope))
                 .clone();
-            let unsent = unsent_of(&line);
+            let unsent = unsent_of(&scope, &line.id);
             let one = Listed {
                 line,
                 scope_name,
@@ -276,41 +277,35 @@ impl Member {
         store: &dyn Store,
         membership: &Membership,
         filter: &Filter,
-        line: &Line,
-        unsent: u64,
+        scope: &ScopeId,
+        line: &LineBytes<'_>,
+        is_unsent: &dyn Fn() -> bool,
     ) -> Result<bool, MemberError> {
-        let summary = &line.summary;
-        let kind_fits = filter
-            .kind
-            .as_ref()
-            .is_none_or(|kind| *kind == summary.kind);
-        let open = summary.conflicts > 0 || summary.proposals > 0;
-        if !kind_fits || (filter.open_questions && !open) || (filter.unsent && unsent == 0) {
+        let kind_fits = filter.kind.as_ref().is_none_or(|kind| *kind == line.kind);
+        let open = line.conflicts > 0 || line.proposals > 0;
+        if !kind_fits || (filter.open_questions && !open) || (filter.unsent && !is_unsent()) {
             return Ok(false);
         }
         let mut rest = Vec::new();
         for (field, value) in &filter.reads {
             let known = match field.as_str() {
-                "local_id" => &summary.local_id,
-                "status" => &summary.status,
-                "hazard_class" => &summary.hazard_class,
-                "date_of_information" => &summary.date_of_information,
+                "local_id" => line.local_id,
+                "status" => line.status,
+                "hazard_class" => line.hazard_class,
+                "date_of_information" => line.date_of_information,
                 _ => {
                     rest.push((field, value));
                     continue;
                 }
             };
-            if !known
-                .as_ref()
-                .is_some_and(|known| known.eq_ignore_ascii_case(value))
-            {
+            if !known.is_some_and(|known| known.eq_ignore_ascii_case(value)) {
                 return Ok(false);
             }
         }
         if rest.is_empty() {
             return Ok(true);
         }
-        let Some(opened) = self.open_document(store, membership, &line.scope, &line.id)? else {
+        let Some(opened) = self.open_document(store, membership, scope, &line.id)? else {
             return Ok(false);
         };
         let record = opened.record()?;
@@ -492,9 +487,10 @@ impl Member {
         membership: &Membership,
     ) -> Result<Vec<OpenRecord>, MemberError> {
         let mut lines = Vec::new();
-        each_line(&self.tables(store), None, &mut |line| {
-            if line.summary.conflicts > 0 || line.summary.proposals > 0 {
-                lines.push((line.scope, line.id));
+        catalogue::each(&self.tables(store), None, &mut |scope, bytes| {
+            let line = LineBytes::read(bytes)?;
+            if line.conflicts > 0 || line.proposals > 0 {
+                lines.push((*scope, line.id));
             }
             Ok(true)
         })?;

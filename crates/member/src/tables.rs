@@ -61,6 +61,14 @@ impl Kept {
         }
     }
 
+    /// Rows that a scan reads at a time; pages are long.
+    const fn scan_rows(self) -> usize {
+        match self {
+            Self::Lines | Self::Words => 32,
+            _ => 512,
+        }
+    }
+
     const fn name(self) -> TableName {
         match self {
             Self::Documents(Table::Documents) => TableName::Documents,
@@ -78,7 +86,7 @@ impl Kept {
 }
 
 /// Layout of the tables. Those of another one are made anew.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 /// Key of the row that says which one they have.
 const LAYOUT_KEY: &[u8] = b"layout";
 
@@ -117,9 +125,6 @@ pub(crate) struct Tables<'a> {
     key: &'a TableKey,
 }
 
-/// Rows that a scan reads at a time.
-const SCAN_ROWS: usize = 512;
-
 impl<'a> Tables<'a> {
     pub(crate) fn new(store: &'a dyn Store, key: &'a TableKey) -> Self {
         Self { store, key }
@@ -146,9 +151,12 @@ impl<'a> Tables<'a> {
         let hashed_prefix = self.key.hashed_prefix(kept.byte(), prefix);
         let mut from: Option<Vec<u8>> = None;
         loop {
-            let rows = self
-                .store
-                .scan(kept.name(), &hashed_prefix, from.as_deref(), SCAN_ROWS)?;
+            let rows = self.store.scan(
+                kept.name(),
+                &hashed_prefix,
+                from.as_deref(),
+                kept.scan_rows(),
+            )?;
             for (hashed, sealed) in &rows {
                 let (key, value) = self.key.open(hashed, sealed)?;
                 if key.starts_with(prefix) && !visit(&key, &value)? {
