@@ -151,7 +151,7 @@ impl SyncReport {
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
     /// Nobody answered at any of the addresses.
-    #[error("{relay:?} cannot be reached: {}", .tried.join("; "))]
+    #[error("the relay cannot be reached: {}", .tried.join("; "))]
     Unreachable {
         /// Whom we wanted.
         relay: DeviceKey,

@@ -195,11 +195,11 @@ fn act_now(
         let forked = told.iter().any(|(forked, _)| *forked == device.device);
         if incarnations.len() > 1 && !forked {
             let message = format!(
-                "{} ({}) has begun its logs anew {} times: its folder was copied or restored, and \
+                "{} ({}) has begun its logs anew, {}: its folder was copied or restored, and \
                  went on as a fork of its own. Nothing is lost; find out whether another copy is in use.",
                 device.name,
                 device_tag(&device.device),
-                incarnations.len() - 1
+                times(incarnations.len() - 1)
             );
             acts.push(act("fork", message));
         }
@@ -333,5 +333,13 @@ fn lane(of: ScopeLane) -> &'static str {
     match of.lane {
         Lane::Urgent => "urgent",
         Lane::Records => "records",
+    }
+}
+
+fn times(count: usize) -> String {
+    match count {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        more => format!("{more} times"),
     }
 }
