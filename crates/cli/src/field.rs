@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::settings::Settings;
 use crate::{Ended, words};
+use cairn_device::records::schema::{self, Kind};
 use cairn_device::{Device, DeviceOptions};
 
 pub(crate) fn field(
@@ -114,4 +115,13 @@ fn say_what_opening_found(device: &Device, output: &Output) {
              mark of its own, and nothing is lost.",
         );
     }
+}
+
+/// The kind that somebody named, or which there are.
+fn known_kind(name: &str) -> Result<&'static Kind, Failure> {
+    schema::kind(name).ok_or_else(|| {
+        let known: Vec<&str> = schema::kinds().map(|kind| kind.name.as_str()).collect();
+        Failure::usage(format!("there is no kind of record {name:?}"))
+            .hint(format!("There is: {}.", known.join(", ")))
+    })
 }

@@ -138,6 +138,10 @@ impl DeviceError {
             "key_file_damaged" | "key_file_missing" => {
                 "bring the key file back from a backup; do not make a new one over it"
             }
+            "other_device" => {
+                "the key file and the store in this folder are not of one device: bring back the key file \
+                 that belongs here"
+            }
             "unreachable" | "deadline" | "connection_lost" | "not_now" => {
                 "all is kept on this device; run cairn sync again when there is a network"
             }

@@ -17,6 +17,7 @@ pub mod frame;
 pub mod hash;
 pub mod ids;
 pub mod limits;
+pub mod stream;
 
 pub use entry::{Entry, EntryError, EntryHeader};
 pub use ids::{

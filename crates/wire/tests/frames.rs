@@ -3,12 +3,13 @@
 
 use cairn_wire::codec::Bytes;
 use cairn_wire::frame::{
-    self, Backlog, CloseReason, ControlFrame, Digest, EntryForm, JournalMark, LaneFrame, LaneState,
-    LeafLine, LeafList, Open, ScopeLane,
+    self, Backlog, CloseReason, ControlFrame, Digest, JournalMark, LaneFrame, LaneState, LeafLine,
+    LeafList, Open, ScopeLane,
 };
 use cairn_wire::ids::{
     AuthorityRef, DeviceKey, EntryId, Epoch, Incarnation, Lane, ScopeId, write_hex,
 };
+use cairn_wire::stream::EntryForm;
 use std::path::Path;
 
 const OF: ScopeLane = ScopeLane {

@@ -1,5 +1,6 @@
 //! Records into a file: whole or not at all.
 
+use super::known_kind;
 use crate::Ended;
 use crate::arguments::{Export, Format};
 use crate::failure::Failure;
@@ -30,14 +31,8 @@ pub fn export(arguments: &Export, device: &Device, output: &Output) -> Result<En
         kind: arguments.kind.clone(),
         ..Filter::default()
     };
-    if let Some(kind) = &arguments.kind
-        && schema::kind(kind).is_none()
-    {
-        let known: Vec<&str> = schema::kinds().map(|kind| kind.name.as_str()).collect();
-        return Err(
-            Failure::usage(format!("there is no kind of record {kind:?}"))
-                .hint(format!("There is: {}.", known.join(", "))),
-        );
+    if let Some(kind) = &arguments.kind {
+        known_kind(kind)?;
     }
     if let Some(scope) = &arguments.scope {
         filter.scope = Some(device.find_scope(Some(scope))?);

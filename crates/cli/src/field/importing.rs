@@ -3,6 +3,7 @@
 //! Rows that are here already are known by their import key and skipped; with `--key` what they say
 //! anew is written. The others become records in groups, each durable as a whole.
 
+use super::known_kind;
 use crate::Ended;
 use crate::arguments::Import as Arguments;
 use crate::failure::Failure;
@@ -10,7 +11,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::words::{count, grouped, listed};
 use cairn_device::records::json::utc;
-use cairn_device::records::schema::{self, Kind};
+use cairn_device::records::schema::Kind;
 use cairn_device::records::{Envelope, input};
 use cairn_device::{Compared, Device, Filter, ImportRow as DeviceRow, Importing, RowOutcome};
 use cairn_exchange::{
@@ -31,11 +32,7 @@ const BYTES_AT_ONCE: u64 = 16 * 1024 * 1024;
 const UNMAPPED_SHOWN: usize = 30;
 
 pub fn import(arguments: &Arguments, device: &Device, output: &Output) -> Result<Ended, Failure> {
-    let kind = schema::kind(&arguments.kind).ok_or_else(|| {
-        let known: Vec<&str> = schema::kinds().map(|kind| kind.name.as_str()).collect();
-        Failure::usage(format!("there is no kind of record {:?}", arguments.kind))
-            .hint(format!("There is: {}.", known.join(", ")))
-    })?;
+    let kind = known_kind(&arguments.kind)?;
     let mut mapping = Mapping {
         key: arguments.key.clone(),
         ..Mapping::default()

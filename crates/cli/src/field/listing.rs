@@ -1,5 +1,6 @@
 //! Lists, and what they must say beside: which areas of work are held here, and how old they are.
 
+use super::known_kind;
 use super::reading::others;
 use crate::Ended;
 use crate::arguments::List;
@@ -55,14 +56,8 @@ fn filter(arguments: &List, device: &Device) -> Result<Filter, Failure> {
         search: arguments.search.clone(),
         ..Filter::default()
     };
-    if let Some(kind) = &arguments.kind
-        && schema::kind(kind).is_none()
-    {
-        let known: Vec<&str> = schema::kinds().map(|kind| kind.name.as_str()).collect();
-        return Err(
-            Failure::usage(format!("there is no kind of record {kind:?}"))
-                .hint(format!("There is: {}.", known.join(", "))),
-        );
+    if let Some(kind) = &arguments.kind {
+        known_kind(kind)?;
     }
     if let Some(scope) = &arguments.scope {
         filter.scope = Some(device.find_scope(Some(scope))?);

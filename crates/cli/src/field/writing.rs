@@ -1,5 +1,6 @@
 //! Recording, editing, withdrawing, deciding.
 
+use super::known_kind;
 use super::values;
 use crate::Ended;
 use crate::arguments::{Decide, Edit, New, Withdraw};
@@ -12,7 +13,7 @@ use cairn_wire::ids::ChangeHash;
 use serde_json::json;
 
 pub fn new(arguments: &New, device: &Device, output: &Output) -> Result<Ended, Failure> {
-    let kind = kind(&arguments.kind)?;
+    let kind = known_kind(&arguments.kind)?;
     let edits = values::edits(kind, &arguments.values)?;
     if edits.is_empty() {
         return Err(Failure::usage("there is nothing to record")
@@ -144,14 +145,6 @@ fn change(arguments: &Decide, prefix: &str, device: &Device) -> Result<ChangeHas
         [] => Err(wrong("no value that stands there was written by it")),
         _ => Err(wrong("several changes begin so; give more digits")),
     }
-}
-
-fn kind(name: &str) -> Result<&'static Kind, Failure> {
-    schema::kind(name).ok_or_else(|| {
-        let known: Vec<&str> = schema::kinds().map(|kind| kind.name.as_str()).collect();
-        Failure::usage(format!("there is no kind of record {name:?}"))
-            .hint(format!("There is: {}.", known.join(", ")))
-    })
 }
 
 fn kind_of(device: &Device, id: &str) -> Result<&'static Kind, Failure> {

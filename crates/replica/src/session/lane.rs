@@ -2,8 +2,9 @@
 
 use super::comparing::{Comparison, Stretch};
 use super::port::Millis;
-use cairn_wire::frame::{Digest, FrameReader, JournalMark, LaneState, StreamLogs};
+use cairn_wire::frame::{Digest, FrameReader, JournalMark, LaneState};
 use cairn_wire::ids::ScopeId;
+use cairn_wire::stream::StreamLogs;
 use std::collections::VecDeque;
 
 /// How this side sends its journal to the peer.

@@ -8,9 +8,10 @@ use cairn_keys::Standing;
 use cairn_wire::codec::Bytes;
 use cairn_wire::frame::{
     CloseReason, ControlFrame, Cursor, Digest, FEATURE_LIVE, JournalMark, LaneState, Open,
-    PROTOCOL_VERSION, ScopeLane, Speaker,
+    PROTOCOL_VERSION, ScopeLane,
 };
 use cairn_wire::ids::{Epoch, Incarnation, Lane};
+use cairn_wire::stream::Speaker;
 use cairn_wire::{hash, limits};
 use std::collections::{BTreeMap, VecDeque};
 

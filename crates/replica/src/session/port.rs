@@ -3,8 +3,9 @@
 use crate::admission::Refusal;
 use crate::holdings::{HoldingsError, Origin, PeerRecord};
 use cairn_wire::Entry;
-use cairn_wire::frame::{Backlog, Channel, CloseReason, FormError, FrameError, ScopeLane};
+use cairn_wire::frame::{Backlog, Channel, CloseReason, FrameError, ScopeLane};
 use cairn_wire::ids::{DeviceKey, EntryId};
+use cairn_wire::stream::FormError;
 
 /// Milliseconds of any clock that only rises.
 pub type Millis = u64;

@@ -6,9 +6,10 @@ use super::port::{Millis, Notice, Output, PeerFault, SessionError};
 use crate::admission::{self, Refusal};
 use crate::holdings::{Holdings, HoldingsError, Origin, PeerLane};
 use cairn_wire::Entry;
-use cairn_wire::frame::{ControlFrame, EntryForm, JournalMark, LaneFrame, ScopeLane};
+use cairn_wire::frame::{ControlFrame, JournalMark, LaneFrame, ScopeLane};
 use cairn_wire::ids::Lane;
 use cairn_wire::limits;
+use cairn_wire::stream::EntryForm;
 
 /// Refused entries after which a peer is no longer listened to.
 const REFUSED_MAX: u64 = 256;

@@ -9,10 +9,10 @@ use cairn_replica::session::{
 use cairn_sim::Node;
 use cairn_wire::codec::Bytes;
 use cairn_wire::frame::{
-    self, Channel, CloseReason, ControlFrame, EntryForm, JournalMark, LaneFrame, LeafLine,
-    LeafList, Open,
+    self, Channel, CloseReason, ControlFrame, JournalMark, LaneFrame, LeafLine, LeafList, Open,
 };
 use cairn_wire::ids::{EntryId, Lane};
+use cairn_wire::stream::{self, EntryForm};
 
 const LANE: Channel = Channel::Lane(Lane::Records);
 
@@ -244,7 +244,7 @@ fn junk_ends_the_session_after_a_while() {
 fn more_than_the_window_is_not_held() {
     // Entries that the store is still busy with.
     let mut attack = Attack::opened();
-    let mut logs = frame::StreamLogs::default();
+    let mut logs = stream::StreamLogs::default();
     let mut held = 0;
     attack
         .say_on_lane(&LaneFrame::Compared { scope: NORTH })

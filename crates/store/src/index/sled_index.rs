@@ -144,9 +144,9 @@ fn open_unwatched(options: &SledFactory) -> Result<SledIndex, OpenIndexError> {
         Err(error) => Err(match disk_fault(&error) {
             Some(kind) => OpenIndexError::Disk {
                 kind,
-                why: error.to_string(),
+                why: in_words(&error),
             },
-            None => OpenIndexError::Damaged(error.to_string()),
+            None => OpenIndexError::Damaged(in_words(&error)),
         }),
     }
 }
@@ -154,6 +154,14 @@ fn open_unwatched(options: &SledFactory) -> Result<SledIndex, OpenIndexError> {
 fn is_lock_error(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
         || error.to_string().contains("could not acquire lock")
+}
+
+/// What happened, as the system says it: sled prints errors of the disk in Rust's own notation.
+fn in_words(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 /// What the system refused. The kinds that are left out are those by which sled itself calls bytes
@@ -185,7 +193,7 @@ fn fenced<R>(doing: &'static str, call: impl FnOnce() -> sled::Result<R>) -> Res
         Ok(Err(error)) => Err(IndexError {
             doing,
             disk: disk_fault(&error),
-            why: error.to_string(),
+            why: in_words(&error),
         }),
         Err(panic) => Err(IndexError {
             doing,
