@@ -74,6 +74,8 @@ pub struct Totals {
     pub conflicts: u64,
     /// Those with a proposal.
     pub proposals: u64,
+    /// Those with a value whose author is not verified.
+    pub unverified: u64,
     /// Their newest change by the devices' clocks, seconds since 1970; of no record, 0.
     pub newest_s: i64,
 }
@@ -84,6 +86,7 @@ impl Totals {
         self.documents += other.documents;
         self.conflicts += other.conflicts;
         self.proposals += other.proposals;
+        self.unverified += other.unverified;
         self.newest_s = self.newest_s.max(other.newest_s);
     }
 
@@ -91,6 +94,7 @@ impl Totals {
         self.documents += 1;
         self.conflicts += u64::from(line.summary.conflicts > 0);
         self.proposals += u64::from(line.summary.proposals > 0);
+        self.unverified += u64::from(line.summary.unverified > 0);
         self.newest_s = self.newest_s.max(line.recorded_at_s);
     }
 
@@ -100,6 +104,7 @@ impl Totals {
         let less = |number: &mut u64, had: bool| *number = number.saturating_sub(u64::from(had));
         less(&mut self.conflicts, line.conflicts > 0);
         less(&mut self.proposals, line.proposals > 0);
+        less(&mut self.unverified, line.unverified > 0);
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Status {
     pub conflicts: u64,
     /// Records with at least one proposal.
     pub proposals: u64,
+    /// Records with at least one value whose author is not verified.
+    pub unverified: u64,
     /// Changes that wait for others.
     pub waiting: u64,
     /// Changes set aside because they break a rule, entries that cannot be read included.
@@ -290,6 +292,7 @@ impl Member {
             status.documents += totals.documents;
             status.conflicts += totals.conflicts;
             status.proposals += totals.proposals;
+            status.unverified += totals.unverified;
             scopes.insert(scope);
         }
         for scope in &scopes {

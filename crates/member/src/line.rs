@@ -5,6 +5,7 @@ use crate::error::{MemberError, RequestError};
 use crate::tables::Tables;
 use crate::trust::{Trust, read_loaded};
 use cairn_documents::{Documents, LoadedDocument, Storage};
+use cairn_records::count::Count;
 use cairn_records::geometry::{Bounds, Position};
 use cairn_records::{Record, Summary};
 use cairn_wire::ids::{DeviceKey, DocumentId, ScopeId};
@@ -87,6 +88,7 @@ impl Line {
         for number in [
             summary.conflicts as u64,
             summary.proposals as u64,
+            summary.unverified as u64,
             self.changes,
             self.held,
         ] {
@@ -99,6 +101,8 @@ impl Line {
             (summary.bounds.is_some(), BOUNDS),
             (summary.area_m2.is_some(), AREA),
             (self.import_key.is_some(), IMPORT_KEY),
+            (summary.people.is_some(), PEOPLE),
+            (summary.people.is_some_and(|people| people.or_more), OR_MORE),
         ];
         let flags = flags.iter().filter(|(is, _)| *is);
         out.push(flags.map(|(_, flag)| flag).sum());
@@ -116,6 +120,10 @@ impl Line {
         if let Some(area) = summary.area_m2 {
             out.extend_from_slice(&area.to_be_bytes());
         }
+        if let Some(people) = &summary.people {
+            out.extend_from_slice(&people.least.to_be_bytes());
+            out.extend_from_slice(&people.most.to_be_bytes());
+        }
         if let Some(key) = &self.import_key {
             out.extend_from_slice(key);
         }
@@ -124,6 +132,7 @@ impl Line {
             (summary.local_id.as_ref(), TEXT_BYTES_MAX),
             (summary.status.as_ref(), CODE_BYTES_MAX),
             (summary.hazard_class.as_ref(), CODE_BYTES_MAX),
+            (summary.category.as_ref(), CODE_BYTES_MAX),
             (summary.date_of_information.as_ref(), CODE_BYTES_MAX),
             (summary.date.as_ref(), CODE_BYTES_MAX),
         ];
@@ -155,19 +164,23 @@ const CENTRE: u8 = 4;
 const BOUNDS: u8 = 8;
 const AREA: u8 = 16;
 const IMPORT_KEY: u8 = 32;
+const PEOPLE: u8 = 64;
+const OR_MORE: u8 = 128;
 
 /// A line as it lies in its page, read without copying: most of them are only looked at.
 ///
-/// Integers big-endian: id 16, creator 32, newest change 8; conflicts, proposals, changes and held ones 4
-/// each; flags 1; where the flags say so the centre 8, the box 16, the area 8, the import key 32; kind,
-/// number, status, class and both dates, each a length more by one (0: none) and its bytes; the
-/// records it is linked with, 16 each.
+/// Integers big-endian: id 16, creator 32, newest change 8; conflicts, proposals, unverified values,
+/// changes and held ones 4 each; flags 1; where the flags say so the centre 8, the box 16, the area 8,
+/// the fewest and the most people 8 each, the import key 32; kind, number, status, class, category and
+/// both dates, each a length more by one (0: none) and its bytes; the records it is linked with, 16
+/// each.
 pub(crate) struct LineBytes<'a> {
     pub(crate) id: DocumentId,
     creator: DeviceKey,
     pub(crate) recorded_at_s: i64,
     pub(crate) conflicts: u32,
     pub(crate) proposals: u32,
+    pub(crate) unverified: u32,
     changes: u32,
     held: u32,
     pub(crate) void: bool,
@@ -175,11 +188,13 @@ pub(crate) struct LineBytes<'a> {
     centre: Option<Position>,
     pub(crate) bounds: Option<Bounds>,
     area_m2: Option<u64>,
+    people: Option<Count>,
     import_key: Option<[u8; 32]>,
     pub(crate) kind: &'a str,
     pub(crate) local_id: Option<&'a str>,
     pub(crate) status: Option<&'a str>,
     pub(crate) hazard_class: Option<&'a str>,
+    category: Option<&'a str>,
     pub(crate) date_of_information: Option<&'a str>,
     date: Option<&'a str>,
     links: &'a [u8],
@@ -197,7 +212,8 @@ impl<'a> LineBytes<'a> {
         let creator = DeviceKey(take(bytes)?);
         let recorded_at_s = i64::from_be_bytes(take(bytes)?);
         let mut number = || Some(u32::from_be_bytes(take(bytes)?));
-        let (conflicts, proposals, changes, held) = (number()?, number()?, number()?, number()?);
+        let (conflicts, proposals, unverified) = (number()?, number()?, number()?);
+        let (changes, held) = (number()?, number()?);
         let [flags] = take(bytes)?;
         let mut position = || {
             let lat = i32::from_be_bytes(take(bytes)?);
@@ -220,6 +236,14 @@ impl<'a> LineBytes<'a> {
             true => Some(u64::from_be_bytes(take(bytes)?)),
             false => None,
         };
+        let people = match has(PEOPLE) {
+            true => Some(Count {
+                least: u64::from_be_bytes(take(bytes)?),
+                most: u64::from_be_bytes(take(bytes)?),
+                or_more: has(OR_MORE),
+            }),
+            false => None,
+        };
         let import_key = match has(IMPORT_KEY) {
             true => Some(take(bytes)?),
             false => None,
@@ -231,6 +255,7 @@ impl<'a> LineBytes<'a> {
             recorded_at_s,
             conflicts,
             proposals,
+            unverified,
             changes,
             held,
             void: has(VOID),
@@ -238,11 +263,13 @@ impl<'a> LineBytes<'a> {
             centre,
             bounds,
             area_m2,
+            people,
             import_key,
             kind,
             local_id: text(bytes)?,
             status: text(bytes)?,
             hazard_class: text(bytes)?,
+            category: text(bytes)?,
             date_of_information: text(bytes)?,
             date: text(bytes)?,
             links: bytes,
@@ -266,11 +293,14 @@ impl<'a> LineBytes<'a> {
                 local_id: text(self.local_id),
                 status: text(self.status),
                 hazard_class: text(self.hazard_class),
+                category: text(self.category),
+                people: self.people,
                 centre: self.centre,
                 bounds: self.bounds,
                 area_m2: self.area_m2,
                 conflicts: self.conflicts as usize,
                 proposals: self.proposals as usize,
+                unverified: self.unverified as usize,
                 void: self.void,
                 date_of_information: text(self.date_of_information),
                 date: text(self.date),
@@ -446,11 +476,14 @@ fn nothing_readable(kind: &str) -> Summary {
         local_id: None,
         status: None,
         hazard_class: None,
+        category: None,
+        people: None,
         centre: None,
         bounds: None,
         area_m2: None,
         conflicts: 0,
         proposals: 0,
+        unverified: 0,
         void: false,
         date_of_information: None,
         date: None,

@@ -86,7 +86,7 @@ impl Kept {
 }
 
 /// Layout of the tables. Those of another one are made anew.
-const LAYOUT: u32 = 3;
+const LAYOUT: u32 = 4;
 /// Key of the row that says which one they have.
 const LAYOUT_KEY: &[u8] = b"layout";
 

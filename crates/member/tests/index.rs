@@ -41,7 +41,7 @@ fn assert_index_is_true(replica: &Replica) {
     let membership = store.membership();
     let place = at(44.0, 18.0);
     let within_m = 3_000.0;
-    let (mut conflicts, mut proposals, mut without_place) = (0, 0, 0);
+    let (mut conflicts, mut proposals, mut unverified, mut without_place) = (0, 0, 0, 0);
     let mut distances = BTreeMap::new();
     let listed = member.list(store, membership, &Filter::default()).unwrap();
     for one in &listed {
@@ -58,6 +58,7 @@ fn assert_index_is_true(replica: &Replica) {
         );
         conflicts += u64::from(summary.conflicts > 0);
         proposals += u64::from(summary.proposals > 0);
+        unverified += u64::from(summary.unverified > 0);
         match Outline::of(&opened.record) {
             None => without_place += 1,
             Some(outline) => {
@@ -71,6 +72,7 @@ fn assert_index_is_true(replica: &Replica) {
     let status = replica.status();
     assert_eq!(status.documents, listed.len() as u64);
     assert_eq!((status.conflicts, status.proposals), (conflicts, proposals));
+    assert_eq!(status.unverified, unverified);
     let unsent: u64 = listed.iter().map(|one| one.unsent).sum();
     assert_eq!(status.unsent_changes, unsent);
     assert!(
@@ -157,6 +159,7 @@ fn the_index_says_what_the_records_say() {
     // What is not believed any more reads otherwise, in the index too.
     programme.revoke(bravo.device(), Vec::new());
     programme.tell(&mut alpha);
+    assert!(alpha.status().unverified > 0);
     assert_index_is_true(&alpha);
 
     // Made anew from the segments it is the same.

@@ -13,11 +13,12 @@ pub use people::{Persons, Session, Sessions};
 use crate::read::{FieldReading, Record};
 use crate::value::Value;
 use cairn_wire::ids::DocumentId;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A number of people: a range where people disagree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Count {
     /// The smallest that somebody gave.
     pub least: u64,

@@ -268,6 +268,15 @@ impl Record {
         self.fields.values().filter(proposal).count()
     }
 
+    /// Values that stand and whose authors are not verified; what they only imply is not counted.
+    #[must_use]
+    pub fn unverified(&self) -> usize {
+        let shown = self.fields.values().flat_map(|field| &field.values);
+        shown
+            .filter(|shown| !shown.verified && !shown.implied)
+            .count()
+    }
+
     /// Whether it reads as withdrawn.
     #[must_use]
     pub fn is_void(&self) -> bool {

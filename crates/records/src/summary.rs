@@ -1,6 +1,7 @@
 //! What lists and indexes keep of a record, and by which an import knows it again.
 
 use crate::cbor::encode;
+use crate::count::{Count, Totals};
 use crate::geometry::{Bounds, Position};
 use crate::layout::{assertions, from_scalar, typed_value};
 use crate::lineage::Lineage;
@@ -39,6 +40,11 @@ pub struct Summary {
     pub status: Option<String>,
     /// Reading of `hazard_class`.
     pub hazard_class: Option<String>,
+    /// Of which sort it is where no hazard class is asked: a code of [`category_field`].
+    pub category: Option<String>,
+    /// People it speaks of: whom a session reached or trained, whom an accident harmed (those who
+    /// were unhurt are not counted). `None` where nobody gave a figure: blank is not zero.
+    pub people: Option<Count>,
     /// Where to put it on a map: the given place, or the middle of its box.
     pub centre: Option<Position>,
     /// The box round it, or round all places that people gave for it.
@@ -49,6 +55,8 @@ pub struct Summary {
     pub conflicts: usize,
     /// Fields with proposals.
     pub proposals: usize,
+    /// Values that stand in it and whose authors are not verified.
+    pub unverified: usize,
     /// Whether it reads as withdrawn.
     pub void: bool,
     /// Reading of `date_of_information`.
@@ -63,6 +71,34 @@ pub struct Summary {
 
 /// Fields that say of which day a record speaks.
 const DATES: [&str; 3] = ["date", "session_date", "start_date"];
+
+/// The field that says in one word what a record of a kind is about.
+#[must_use]
+pub fn category_field(kind: &str) -> Option<&'static str> {
+    match kind {
+        "survey_visit" => Some("visit_type"),
+        "eore_session" => Some("method"),
+        "accident" => Some("record_type"),
+        _ => None,
+    }
+}
+
+/// Outcomes of an accident by which nobody was harmed.
+const UNHARMED: [&str; 1] = ["unhurt"];
+
+/// See [`Summary::people`]. Those reached and those trained are never added together.
+fn people(record: &Record) -> Option<Count> {
+    let totals = |field: &str| Some(Totals::of(record, field)).filter(|totals| !totals.is_blank());
+    match record.kind.as_str() {
+        "eore_session" => Some(totals("reached").or_else(|| totals("trained"))?.all),
+        "accident" => {
+            let outcomes = totals("casualties")?.by(0).into_iter();
+            let harmed = outcomes.filter(|(outcome, _)| !UNHARMED.contains(&outcome.as_str()));
+            Some(harmed.fold(Count::default(), |sum, (_, count)| sum.plus(count)))
+        }
+        _ => None,
+    }
+}
 
 /// The records that a set of references names, sorted.
 #[must_use]
@@ -123,11 +159,14 @@ pub fn summary(record: &Record) -> Summary {
         local_id: text("local_id").or_else(first_id),
         status: text("status"),
         hazard_class: text("hazard_class"),
+        category: category_field(&record.kind).and_then(text),
+        people: people(record),
         centre: given,
         bounds,
         area_m2: record.region().map(crate::geometry::Region::area_m2),
         conflicts: record.conflicts(),
         proposals: record.proposals(),
+        unverified: record.unverified(),
         void: record.is_void(),
         date_of_information: text("date_of_information"),
         date: DATES.iter().find_map(|field| text(field)),

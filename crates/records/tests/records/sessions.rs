@@ -2,7 +2,7 @@
 
 use crate::programme::*;
 use automerge::Automerge;
-use cairn_records::{Choice, Edit, Value, input, schema, summary};
+use cairn_records::{ChangeFacts, Choice, Edit, Value, input, schema, summary};
 
 fn session(programme: &Programme, answers: &[&str]) -> Automerge {
     let edits: Vec<Edit> = answers
@@ -249,4 +249,66 @@ fn a_place_without_extent_is_found_by_all_places_that_people_gave() {
         (442_000_000, 184_000_000)
     );
     assert_eq!(row.centre, Some(bounds.centre()));
+}
+
+#[test]
+fn a_row_says_which_sort_it_is_and_how_many_people() {
+    let programme = Programme::default();
+    let row = |kind: &str, who: ChangeFacts, answers: &[&str]| {
+        let edits: Vec<Edit> = answers.iter().map(|text| set_of(kind, text)).collect();
+        summary(&programme.read(&programme.create_of(schema::kind(kind).unwrap(), who, &edits)))
+    };
+    let session = row(
+        "eore_session",
+        team("T1"),
+        &[
+            "age_bands=split_18",
+            "method=focus_group_discussion",
+            "reached/female/18_plus=34",
+            "reached/male/18_plus=unknown",
+            "trained/female/18_plus=5",
+        ],
+    );
+    assert_eq!(session.category.as_deref(), Some("focus_group_discussion"));
+    let people = session.people.unwrap();
+    assert_eq!((people.least, people.most, people.or_more), (34, 34, true));
+    assert_eq!(session.unverified, 0);
+
+    let accident = row(
+        "accident",
+        revoked(),
+        &[
+            "record_type=accident",
+            "casualties/killed/male/adult/civilian=1",
+            "casualties/injured/female/child/civilian=2",
+            "casualties/unhurt/male/adult/deminer=4",
+        ],
+    );
+    assert_eq!(accident.category.as_deref(), Some("accident"));
+    assert_eq!(
+        accident.people.unwrap().most,
+        3,
+        "the unhurt are no victims"
+    );
+    assert!(accident.unverified >= 4, "all that he wrote is unverified");
+
+    let visit = row("survey_visit", team("T1"), &["visit_type=non_technical"]);
+    assert_eq!(visit.category.as_deref(), Some("non_technical"));
+    assert_eq!(visit.people, None, "blank is not zero");
+}
+
+#[test]
+fn what_two_people_counted_differently_is_a_range_in_its_row() {
+    let programme = Programme::default();
+    let kind = schema::kind("eore_session").unwrap();
+    let says = |text: &str| set_of("eore_session", text);
+    let first = [says("age_bands=split_18"), says("reached/male/18_plus=10")];
+    let root = programme.create_of(kind, team("T1"), &first);
+    let women = "reached/female/18_plus";
+    let a = programme.edit(&root, team("T2"), &[says(&format!("{women}=34"))]);
+    let b = programme.edit(&root, revoked(), &[says(&format!("{women}=43"))]);
+    let row = summary(&programme.read(&merged(&[&a, &b])));
+    let people = row.people.unwrap();
+    assert_eq!((people.least, people.most), (44, 53));
+    assert_eq!(row.unverified, 1);
 }
