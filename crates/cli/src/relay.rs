@@ -1,11 +1,12 @@
 //! The relay daemon.
 
 use crate::Ended;
-use crate::arguments::relay::{RelayCommand, RelayConfigCommand};
+use crate::arguments::relay::{RelayCommand, RelayConfigCommand, Run};
 use crate::failure::Failure;
 use crate::output::Output;
-use cairn_relay::{Config, ConfigError, InitOptions, RelayError, RunOptions};
-use serde_json::json;
+use cairn_relay::config::{KEYS, Override};
+use cairn_relay::{Config, InitOptions, RelayError, RunOptions};
+use serde_json::{Value as Json, json};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -16,7 +17,7 @@ pub(crate) fn relay(command: &RelayCommand, output: &Output) -> Result<Ended, Fa
             listen,
             public,
         } => init(dir, *listen, public.as_deref(), output),
-        RelayCommand::Run { dir } => run(dir, output),
+        RelayCommand::Run(arguments) => run(arguments, output),
         RelayCommand::Config {
             command: RelayConfigCommand::Check { file },
         } => check(file, output),
@@ -53,56 +54,70 @@ fn init(
     Ok(Ended::Done)
 }
 
-fn run(dir: &Path, output: &Output) -> Result<Ended, Failure> {
+fn run(arguments: &Run, output: &Output) -> Result<Ended, Failure> {
+    let mut overrides = flags(arguments);
+    overrides.extend(Override::of_environment(|name| std::env::var(name).ok()));
     let options = RunOptions {
         throttle_bytes_per_second: crate::settings::throttle()?,
+        overrides,
         ..RunOptions::default()
     };
-    cairn_relay::run(dir, options, &mut |words| output.warn(words))?;
+    cairn_relay::run(&arguments.dir, options, &mut |words| output.warn(words))?;
     Ok(Ended::Done)
+}
+
+fn flags(arguments: &Run) -> Vec<Override> {
+    KEYS.iter()
+        .filter_map(|(key, _)| {
+            let value = match *key {
+                "listen" => &arguments.listen,
+                "public" => &arguments.public,
+                "centre" => &arguments.centre,
+                "connections_max" => &arguments.connections_max,
+                "cache_bytes" => &arguments.cache_bytes,
+                "health" => &arguments.health,
+                _ => &None,
+            };
+            Some(Override {
+                key,
+                value: value.clone()?,
+                from: format!("--{}", key.replace('_', "-")),
+            })
+        })
+        .collect()
 }
 
 fn check(file: &Path, output: &Output) -> Result<Ended, Failure> {
     let config = Config::load_file(file).map_err(|error| Failure::from(RelayError::from(error)))?;
-    output.answer(
-        &json!({
-            "schema": "cairn.relay_config/1",
-            "ok": true,
-            "listen": config.listen.to_string(),
-            "public": config.public,
-            "centre": config.centre,
-            "connections_max": config.connections_max,
-            "cache_bytes": config.cache_bytes,
-        }),
-        || {
-            output.table(&[
-                vec!["listen".to_owned(), config.listen.to_string()],
-                vec!["public".to_owned(), config.public.clone()],
-                vec!["centre".to_owned(), config.centre.to_string()],
-                vec![
-                    "connections_max".to_owned(),
-                    config.connections_max.to_string(),
-                ],
-                vec!["cache_bytes".to_owned(), config.cache_bytes.to_string()],
-            ])
-        },
-    );
+    let mut answer = json!({
+        "schema": "cairn.relay_config/1",
+        "ok": true,
+        "centre": config.centre,
+        "connections_max": config.connections_max,
+        "cache_bytes": config.cache_bytes,
+    });
+    if let Some(answer) = answer.as_object_mut() {
+        for (key, value) in config.values() {
+            answer.entry(key).or_insert(Json::String(value));
+        }
+    }
+    output.answer(&answer, || {
+        let rows = config
+            .values()
+            .map(|(key, value)| vec![key.to_owned(), value]);
+        output.table(&rows)
+    });
     output.say("The file can be used.");
     Ok(Ended::Done)
 }
 
 impl From<RelayError> for Failure {
     fn from(error: RelayError) -> Self {
-        let exit = match &error {
-            // What was typed, not what is stored.
-            RelayError::Config(ConfigError::Value { .. }) => 2,
-            _ => error.exit_code(),
-        };
         Self {
             retryable: error.retryable(),
             ..Self::new(error.code(), error.to_string())
                 .hint(error.hint())
-                .exit(exit)
+                .exit(error.exit_code())
         }
     }
 }

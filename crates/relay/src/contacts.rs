@@ -78,6 +78,11 @@ impl Contacts {
         self.by_device.get(device)
     }
 
+    /// Every device that was ever heard of.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Contact> {
+        self.by_device.values()
+    }
+
     /// Takes in how sessions stand now.
     pub(crate) fn take(&mut self, running: &[SessionInfo], ended: &[SessionInfo], now_s: u64) {
         let known: BTreeSet<_> = ended.iter().map(|info| info.id).collect();

@@ -2,11 +2,13 @@
 
 use crate::authority::{Authority, AuthorityParts, Clock, random};
 use crate::centre_thread::{CentreHandle, CentreThread, OpenCentre};
-use crate::config::Config;
+use crate::config::{self, Config, Health, Override, Settings};
 use crate::contacts::{self, Contacts};
 use crate::error::RelayError;
 use crate::folder::{self, Folder};
+use crate::health::{Condition, HealthServer};
 use crate::key_file::{self, Kind};
+use crate::notify;
 use crate::ops::server::OpsServer;
 use crate::time;
 use cairn_centre::CentreOptions;
@@ -40,6 +42,8 @@ pub struct RunOptions {
     pub network: NetworkOptions,
     /// The authority's clock: for the expiry of codes and the audit file.
     pub clock: Clock,
+    /// What goes before `relay.toml`: flags, then the environment.
+    pub overrides: Vec<Override>,
 }
 
 impl Default for RunOptions {
@@ -48,6 +52,7 @@ impl Default for RunOptions {
             throttle_bytes_per_second: None,
             network: NetworkOptions::default(),
             clock: Arc::new(time::now_s),
+            overrides: Vec::new(),
         }
     }
 }
@@ -74,19 +79,34 @@ async fn run_until_told(
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
     let mut hangup = signals(SignalKind::hangup())?;
+    notify::starting("opening the store");
     let relay = Relay::start(dir, options).await?;
     for found in relay.found() {
         words(found);
     }
-    words(&format!("listening on {}", relay.address()));
+    let listening = format!("listening on {}", relay.address());
+    words(&listening);
+    if let Some(health) = relay.health() {
+        words(&format!("health and metrics at http://{health}"));
+    }
+    notify::ready(&listening);
+    let watched = notify::keep_watchdog_quiet(relay.engine().clone());
     let failed = loop {
         tokio::select! {
             _ = terminate.recv() => break None,
             _ = interrupt.recv() => break None,
-            _ = hangup.recv() => words(&relay.reload_in_words()),
+            _ = hangup.recv() => {
+                notify::reloading();
+                words(&relay.reload_in_words());
+                notify::ready(&listening);
+            }
             failure = relay.failed() => break Some(failure),
         }
     };
+    notify::stopping();
+    if let Some(watched) = watched {
+        watched.abort();
+    }
     words("stopping: peers are told when to come back");
     if tokio::time::timeout(STOP_WITHIN, relay.stop())
         .await
@@ -111,6 +131,8 @@ pub struct Relay {
     watcher: JoinHandle<()>,
     failure: watch::Receiver<Option<String>>,
     found: Vec<String>,
+    condition: Arc<Condition>,
+    health: Option<HealthServer>,
 }
 
 /// What the parts of a running relay have in common.
@@ -122,7 +144,8 @@ pub(crate) struct Shared {
     pub(crate) relay: DeviceKey,
     pub(crate) address: SocketAddr,
     pub(crate) started_s: u64,
-    config: RwLock<Config>,
+    settings: RwLock<Settings>,
+    overrides: Vec<Override>,
     contacts: Mutex<Contacts>,
 }
 
@@ -133,8 +156,13 @@ impl Relay {
         if !folder.is_relay() {
             return Err(RelayError::NoRelay(dir.to_owned()));
         }
-        let config = Config::load(dir)?;
+        let settings = Settings::load(dir, &options.overrides)?;
+        let config = settings.config.clone();
         let secrets = Secrets::read(&folder)?;
+        refuse_second_daemon(&folder)?;
+        // Before the store, so that a rebuild can be seen.
+        let condition = Condition::starting("the store is being opened");
+        let health = start_health(&folder, &config, &condition).await?;
         let (store, report) = open_store(&folder, &config, &secrets.relay)?;
         let mut found = in_words("the store", &report);
         let programme = store.programme();
@@ -182,10 +210,12 @@ impl Relay {
             relay: secrets.relay.device(),
             address: acceptor.local_addr(),
             started_s: time::now_s(),
-            config: RwLock::new(config),
+            settings: RwLock::new(settings),
+            overrides: options.overrides,
             contacts: Mutex::new(Contacts::open(folder.contacts())),
             folder,
         });
+        condition.running(&shared);
         let ops = OpsServer::start(Arc::clone(&shared)).map_err(system("making the socket in"))?;
         let address = format!("{}\n", shared.address);
         folder::write_whole(&shared.folder.address(), address.as_bytes())
@@ -200,7 +230,15 @@ impl Relay {
             watcher,
             failure,
             found,
+            condition,
+            health,
         })
+    }
+
+    /// Where it answers for its health, if it does.
+    #[must_use]
+    pub fn health(&self) -> Option<SocketAddr> {
+        self.health.as_ref().map(|health| health.address)
     }
 
     /// Where it listens.
@@ -247,6 +285,7 @@ impl Relay {
 
     /// Stops accepting, tells peers when to come back, flushes and closes.
     pub async fn stop(self) {
+        self.condition.stopping();
         self.acceptor.stop_accepting();
         self.ops.stop().await;
         self.watcher.abort();
@@ -261,9 +300,44 @@ impl Relay {
             tracing::error!(%error, "the store did not close cleanly");
         }
         self.acceptor.finish().await;
-        // It tells scripts where a running relay is, and nothing is lost if it stays.
+        if let Some(health) = self.health {
+            health.stop();
+        }
+        // They tell scripts where a running relay is, and nothing is lost if they stay.
         let _ = std::fs::remove_file(self.shared.folder.address());
+        let _ = std::fs::remove_file(self.shared.folder.health());
     }
+}
+
+/// An early look, so that a second daemon says so before it takes a port; the store itself makes sure.
+fn refuse_second_daemon(folder: &Folder) -> Result<(), RelayError> {
+    let Ok(lock) = std::fs::File::open(folder.data().join("lock")) else {
+        return Ok(());
+    };
+    match lock.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(RelayError::Running(folder.path().to_owned()))
+        }
+        Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+async fn start_health(
+    folder: &Folder,
+    config: &Config,
+    condition: &Arc<Condition>,
+) -> Result<Option<HealthServer>, RelayError> {
+    let Health::At(address) = config.health else {
+        // Left by a daemon that was killed; nothing is lost if it stays.
+        let _ = std::fs::remove_file(folder.health());
+        return Ok(None);
+    };
+    let server = HealthServer::start(address, Arc::clone(condition)).await;
+    let server = server.map_err(|source| RelayError::Health { address, source })?;
+    let text = format!("{}\n", server.address);
+    folder::write_whole(&folder.health(), text.as_bytes())
+        .map_err(RelayError::system("writing into", folder.path()))?;
+    Ok(Some(server))
 }
 
 /// A setting that a reload changed.
@@ -285,14 +359,15 @@ impl Change {
 }
 
 impl Shared {
-    pub(crate) fn config(&self) -> Config {
-        let config = self.config.read();
-        config.unwrap_or_else(PoisonError::into_inner).clone()
+    /// What is in force, and where each value comes from.
+    pub(crate) fn settings(&self) -> Settings {
+        let settings = self.settings.read();
+        settings.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where devices reach this relay, for joining codes.
     pub(crate) fn public_address(&self) -> String {
-        let public = self.config().public;
+        let public = self.settings().config.public;
         match public.rsplit_once(':') {
             Some((host, "0")) => format!("{host}:{}", self.address.port()),
             _ => public,
@@ -301,10 +376,11 @@ impl Shared {
 
     /// Validates the file, swaps what can be swapped while running, and says what changed.
     pub(crate) fn reload(&self) -> Result<Vec<Change>, crate::ConfigError> {
-        let new = Config::load(self.folder.path())?;
-        let mut held = self.config.write().unwrap_or_else(PoisonError::into_inner);
-        let changes = changes(&held, &new);
-        held.public = new.public;
+        let new = Settings::load(self.folder.path(), &self.overrides)?;
+        let held = self.settings.write();
+        let mut held = held.unwrap_or_else(PoisonError::into_inner);
+        let changes = changes(&held.config, &new.config);
+        held.swap(new);
         Ok(changes)
     }
 
@@ -321,38 +397,15 @@ impl Shared {
 }
 
 fn changes(old: &Config, new: &Config) -> Vec<Change> {
-    let change =
-        |key, from: String, to: String, now| (from != to).then_some(Change { key, from, to, now });
-    [
-        change("public", old.public.clone(), new.public.clone(), true),
-        change(
-            "listen",
-            old.listen.to_string(),
-            new.listen.to_string(),
-            false,
-        ),
-        change(
-            "centre",
-            old.centre.to_string(),
-            new.centre.to_string(),
-            false,
-        ),
-        change(
-            "connections_max",
-            old.connections_max.to_string(),
-            new.connections_max.to_string(),
-            false,
-        ),
-        change(
-            "cache_bytes",
-            old.cache_bytes.to_string(),
-            new.cache_bytes.to_string(),
-            false,
-        ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let both = old.values().into_iter().zip(new.values());
+    both.filter(|((_, from), (_, to))| from != to)
+        .map(|((key, from), (_, to))| Change {
+            key,
+            from,
+            to,
+            now: config::SWAPPED.contains(&key),
+        })
+        .collect()
 }
 
 struct Secrets {

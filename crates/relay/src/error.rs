@@ -48,6 +48,14 @@ pub enum RelayError {
     /// The address cannot be listened on, or TLS cannot be set up.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// Health cannot be answered at that address.
+    #[error("health cannot be answered at {address}: {source}")]
+    Health {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The engine stopped.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -89,7 +97,7 @@ impl RelayError {
             Self::Store(StoreError::Damaged(_)) => "integrity",
             _ if self.disk_fault().is_some() => "disk",
             Self::Store(_) | Self::Holdings(_) => "store",
-            Self::Endpoint(_) => "network",
+            Self::Endpoint(_) | Self::Health { .. } => "network",
             Self::Engine(_) => "stopped",
             Self::Authority(_) => "authority",
             Self::Centre(_) => "centre",
@@ -130,6 +138,9 @@ impl RelayError {
             Self::Running(_) | Self::Store(StoreError::Locked) => {
                 "Stop the other daemon first, or name another folder."
             }
+            Self::Config(ConfigError::Override { .. }) => {
+                "Mend it, or leave it out: relay.toml then counts."
+            }
             Self::Config(_) => "Mend relay.toml, then try: cairnd config check FILE",
             Self::Key(_) => "Restore the file from a backup of this folder.",
             Self::System { .. } => "Check that the folder is writable and the disk is not full.",
@@ -140,6 +151,7 @@ impl RelayError {
                 "Start the daemon again: it repairs what it can, and deletes nothing."
             }
             Self::Endpoint(_) => "Is another program on that address? See listen in relay.toml.",
+            Self::Health { .. } => "Name another address as health in relay.toml, or \"off\".",
             Self::Engine(_) => "Start the daemon again.",
             Self::Authority(_) => "Restore keys, centre and data of one backup together.",
             Self::Centre(_) => "Start the daemon again; centre = false runs the relay without it.",
@@ -153,6 +165,12 @@ impl RelayError {
             Self::Running(_) | Self::Store(StoreError::Locked) => 6,
             Self::Store(StoreError::NewerFormat { .. }) | Self::Key(KeyFileError::Newer(_)) => 7,
             Self::Store(StoreError::Damaged(_)) | Self::Key(KeyFileError::Damaged { .. }) => 8,
+            // What was typed, not what is stored.
+            Self::Config(
+                ConfigError::Value { .. }
+                | ConfigError::Override { .. }
+                | ConfigError::Invalid { .. },
+            ) => 2,
             _ => 1,
         }
     }

@@ -10,7 +10,7 @@
 //! | `centre/` | the centre's device key, and `data/`, the store of what it opened |
 //! | `audit.jsonl` | what ops did |
 //! | `contacts.json` | when which device was last heard of |
-//! | `cairnd.sock`, `address` | where a running daemon is reached |
+//! | `cairnd.sock`, `address`, `health` | where a running daemon is reached |
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -112,6 +112,12 @@ impl Folder {
     #[must_use]
     pub fn address(&self) -> PathBuf {
         self.0.join("address")
+    }
+
+    /// The TCP address at which a running daemon answers for its health, as text.
+    #[must_use]
+    pub fn health(&self) -> PathBuf {
+        self.0.join("health")
     }
 
     /// Whether somebody made a relay here.

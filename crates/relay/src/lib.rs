@@ -23,8 +23,11 @@ mod contacts;
 pub mod daemon;
 pub mod error;
 pub mod folder;
+mod health;
 pub mod init;
 pub mod key_file;
+mod metrics;
+mod notify;
 pub mod ops;
 mod time;
 

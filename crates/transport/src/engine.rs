@@ -12,7 +12,7 @@
 mod rounds;
 
 use crate::link::Meters;
-use crate::registry::{Registry, Retry, SessionId, SessionInfo};
+use crate::registry::{CommitTimes, Registry, Retry, SessionId, SessionInfo, Totals};
 use crate::side_objects::ReadReceipt;
 use cairn_replica::session::{Counters, SessionConfig};
 use cairn_store::Store;
@@ -263,6 +263,18 @@ impl Handle {
     #[must_use]
     pub fn history(&self) -> Vec<SessionInfo> {
         self.registry.history()
+    }
+
+    /// Sums over all sessions since the start.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.registry.totals()
+    }
+
+    /// How long commits took since the start.
+    #[must_use]
+    pub fn commit_times(&self) -> CommitTimes {
+        self.registry.commits()
     }
 
     /// Peers that are dialled again after a pause.

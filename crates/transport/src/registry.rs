@@ -6,7 +6,7 @@ use cairn_wire::frame::{Backlog, CloseReason};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::link::Meters;
 
@@ -93,6 +93,70 @@ pub struct Retry {
     pub error: String,
 }
 
+/// Sums over all sessions since the start, those that run included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Sessions that ended in good order.
+    pub ended: u64,
+    /// Sessions that were cut off or ended by a fault.
+    pub failed: u64,
+    /// Stream payload sent.
+    pub app_bytes_sent: u64,
+    /// Stream payload received.
+    pub app_bytes_received: u64,
+    /// UDP payload sent.
+    pub udp_bytes_sent: u64,
+    /// UDP payload received.
+    pub udp_bytes_received: u64,
+    /// Entries sent.
+    pub entries_sent: u64,
+    /// Entries received that were new here.
+    pub entries_received: u64,
+    /// Entries of peers that were refused.
+    pub entries_refused: u64,
+}
+
+impl Totals {
+    fn add(&mut self, info: &SessionInfo) {
+        match info.state {
+            SessionState::Syncing | SessionState::Equal => {}
+            SessionState::Ended(_) if info.error.is_none() => self.ended += 1,
+            SessionState::Ended(_) | SessionState::Lost => self.failed += 1,
+        }
+        self.app_bytes_sent += info.app_bytes_sent;
+        self.app_bytes_received += info.app_bytes_received;
+        self.udp_bytes_sent += info.udp_bytes_sent;
+        self.udp_bytes_received += info.udp_bytes_received;
+        self.entries_sent += info.entries_sent;
+        self.entries_received += info.entries_received;
+        self.entries_refused += info.entries_refused;
+    }
+}
+
+/// Upper bounds of [`CommitTimes::counts`], in seconds.
+pub const COMMIT_BOUNDS_S: [f64; 10] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// How long commits of entries that came from peers took: written, synced to disk, indexed.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CommitTimes {
+    /// Commits within each bound and above the one before; the last: longer than all bounds.
+    pub counts: [u64; COMMIT_BOUNDS_S.len() + 1],
+    /// All of them together, in seconds.
+    pub sum_s: f64,
+}
+
+impl CommitTimes {
+    fn observe(&mut self, took: Duration) {
+        let took_s = took.as_secs_f64();
+        let at = COMMIT_BOUNDS_S.partition_point(|bound| *bound < took_s);
+        if let Some(count) = self.counts.get_mut(at) {
+            *count += 1;
+        }
+        self.sum_s += took_s;
+    }
+}
+
 #[derive(Debug)]
 struct Running {
     info: SessionInfo,
@@ -105,6 +169,8 @@ struct Inner {
     running: BTreeMap<SessionId, Running>,
     history: VecDeque<SessionInfo>,
     retries: BTreeMap<DeviceKey, Retry>,
+    ended: Totals,
+    commits: CommitTimes,
 }
 
 /// Shared by the engine, the connections and whoever asks.
@@ -146,6 +212,7 @@ impl Registry {
         info.state = state;
         info.ended = Some(SystemTime::now());
         info.error = error;
+        inner.ended.add(&info);
         if inner.history.len() >= HISTORY_MAX {
             inner.history.pop_front();
         }
@@ -158,6 +225,23 @@ impl Registry {
             .values()
             .map(Running::snapshot)
             .collect()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let inner = self.lock();
+        let mut totals = inner.ended;
+        for running in inner.running.values() {
+            totals.add(&running.snapshot());
+        }
+        totals
+    }
+
+    pub(crate) fn committed(&self, took: Duration) {
+        self.lock().commits.observe(took);
+    }
+
+    pub(crate) fn commits(&self) -> CommitTimes {
+        self.lock().commits
     }
 
     /// How often a running session was proven equal.

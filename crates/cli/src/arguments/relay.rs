@@ -1,7 +1,7 @@
 //! What can be typed after `cairnd`.
 
 use super::{Color, Global, LogFormat};
-use clap::{Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -69,12 +69,10 @@ pub enum RelayCommand {
         public: Option<String>,
     },
     /// Run the relay until it is told to stop (SIGTERM, SIGINT)
-    #[command(after_help = "Example:\n  cairnd run --dir /var/lib/cairn")]
-    Run {
-        /// The relay's folder
-        #[arg(long, env = "CAIRN_RELAY_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
-        dir: PathBuf,
-    },
+    #[command(after_help = "Example:\n  cairnd run --dir /var/lib/cairn\n\n\
+            Each setting is taken from its flag, else from its variable (CAIRN_RELAY_LISTEN and so on), else \
+            from relay.toml in the folder, else from its default. SIGHUP reads relay.toml again.")]
+    Run(Run),
     /// Look over configuration files
     #[command(after_help = "Example:\n  cairnd config check /var/lib/cairn/relay.toml")]
     Config {
@@ -82,6 +80,32 @@ pub enum RelayCommand {
         #[command(subcommand)]
         command: RelayConfigCommand,
     },
+}
+
+/// `cairnd run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The relay's folder
+    #[arg(long, env = "CAIRN_RELAY_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// UDP address to listen on
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+    /// Where devices reach the relay; goes into joining codes
+    #[arg(long, value_name = "HOST:PORT")]
+    pub public: Option<String>,
+    /// Whether the coordination centre runs in this process
+    #[arg(long, value_name = "true|false")]
+    pub centre: Option<String>,
+    /// Connections at a time
+    #[arg(long, value_name = "N")]
+    pub connections_max: Option<String>,
+    /// Memory for the index's cache
+    #[arg(long, value_name = "BYTES")]
+    pub cache_bytes: Option<String>,
+    /// TCP address of /livez, /readyz and /metrics, or off
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub health: Option<String>,
 }
 
 /// What can be done with configuration files.

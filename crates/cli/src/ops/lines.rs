@@ -367,13 +367,14 @@ fn settings(answer: &Json, output: &Output) -> String {
         .as_object()
         .into_iter()
         .flatten()
-        .filter(|(key, _)| *key != "schema")
+        .filter(|(key, _)| !["schema", "origins"].contains(&key.as_str()))
         .map(|(key, value)| {
             let value = match value {
                 Json::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            vec![key.clone(), value]
+            let from = answer["origins"][key].as_str().unwrap_or_default();
+            vec![key.clone(), value, from.to_owned()]
         })
         .collect();
     output.table(&rows)

@@ -316,9 +316,12 @@ fn a_relays_configuration_is_checked() {
         check("public = \"relay.example:7443\"\n").json(0)["ok"],
         true
     );
-    let error = check("lissten = \"127.0.0.1:1\"\n").json(1);
+    let error = check("lissten = \"127.0.0.1:1\"\n").json(2);
     assert!(
-        error["message"].as_str().unwrap().contains("lissten"),
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("\"listen\" may be meant"),
         "{error:#}"
     );
     check("public = \"nowhere\"\n").json(2);

@@ -173,7 +173,12 @@ fn reload(shared: &Shared) -> Result<Value, OpsError> {
 }
 
 fn config_show(shared: &Shared) -> Value {
-    let config = shared.config();
+    let settings = shared.settings();
+    let config = &settings.config;
+    let origins: serde_json::Map<_, _> = crate::config::KEYS
+        .iter()
+        .map(|(key, _)| ((*key).to_owned(), json!(settings.origin(key).to_string())))
+        .collect();
     json!({
         "schema": "cairn.ops.config/1",
         "file": shared.folder.config().display().to_string(),
@@ -183,5 +188,7 @@ fn config_show(shared: &Shared) -> Value {
         "centre": config.centre,
         "connections_max": config.connections_max,
         "cache_bytes": config.cache_bytes,
+        "health": config.health.to_string(),
+        "origins": origins,
     })
 }

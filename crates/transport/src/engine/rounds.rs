@@ -364,7 +364,9 @@ impl Engine {
             }));
         }
         self.unticked = true;
+        let began = Instant::now();
         let appended = self.store.append(incoming);
+        self.registry.committed(began.elapsed());
         let Some(appended) = self.watch_store(appended) else {
             return;
         };
