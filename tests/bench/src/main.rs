@@ -1,10 +1,13 @@
 //! What Cairn promises about speed and bytes, measured on this machine with release binaries, real
 //! stores and real QUIC on loopback. One line per promise: what, aim, measured.
 //!
-//! `cargo run --release -p cairn-bench` measures everything; `-- quick` leaves the largest out.
+//! `cargo run --release -p cairn-bench` measures everything; `-- quick` leaves the largest out, `-- intake`
+//! measures only what a relay takes in.
 //! Nothing here asserts a time: a figure beyond its aim is printed as such.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod intake;
 
 use cairn_bench::generate;
 use cairn_device::DeviceOptions;
@@ -15,6 +18,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const SEED: u64 = 55_120;
 const EDITS: usize = 10;
@@ -57,9 +62,15 @@ impl Report {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let quick = std::env::args().any(|argument| argument == "quick");
+fn main() -> Result<(), Failure> {
+    let asked = |word| std::env::args().any(|argument| argument == word);
+    let quick = asked("quick");
     let mut report = Report::default();
+    if asked("intake") {
+        intake::measure(&mut report, quick)?;
+        report.print();
+        return Ok(());
+    }
     saving(&mut report)?;
     generated_push(&mut report)?;
     real_push(&mut report);
@@ -67,13 +78,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if !quick {
         many_documents(&mut report, 100_000)?;
     }
+    intake::measure(&mut report, quick)?;
     report.print();
     Ok(())
 }
 
 /// What a new record costs in process until it is durable, beside what one append and `fdatasync` of
 /// as many bytes costs on the same disk in the same seconds.
-fn saving(report: &mut Report) -> Result<(), Box<dyn std::error::Error>> {
+fn saving(report: &mut Report) -> Result<(), Failure> {
     eprintln!("saving {SAVES} records, one by one");
     let folder = tempfile::tempdir()?;
     let centre = Centre::start();
@@ -116,7 +128,7 @@ fn saving(report: &mut Report) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// An area as a form gives it: its short fields, its ring and its note.
-fn edits_of(area: &generate::Area) -> Result<Vec<Edit>, Box<dyn std::error::Error>> {
+fn edits_of(area: &generate::Area) -> Result<Vec<Edit>, Failure> {
     let kind = schema::kind("hazardous_area").ok_or("the kind is known")?;
     let mut edits = Vec::new();
     for (name, value) in &area.fields {
@@ -163,14 +175,14 @@ fn import(device: &Device, file: &Path, scope: &str) -> Value {
     said.json()
 }
 
-fn write_areas(path: &Path, seed: u64, count: usize) -> Result<(), Box<dyn std::error::Error>> {
+fn write_areas(path: &Path, seed: u64, count: usize) -> Result<(), Failure> {
     let mut out = BufWriter::new(File::create(path)?);
     generate::write_geojson(&mut out, generate::areas(seed, count))?;
     out.flush()?;
     Ok(())
 }
 
-fn generated_push(report: &mut Report) -> Result<(), Box<dyn std::error::Error>> {
+fn generated_push(report: &mut Report) -> Result<(), Failure> {
     const AREAS: usize = 5_000;
     eprintln!("first push of {AREAS} generated areas");
     println!("{}", generate::entropy(SEED, AREAS)?);
@@ -361,7 +373,7 @@ fn look(report: &mut Report, device: &Device, count: usize) {
     }
 }
 
-fn many_documents(report: &mut Report, count: usize) -> Result<(), Box<dyn std::error::Error>> {
+fn many_documents(report: &mut Report, count: usize) -> Result<(), Failure> {
     const SCOPES: usize = 4;
     eprintln!("{count} documents in {SCOPES} scopes");
     let folder = tempfile::tempdir()?;

@@ -194,15 +194,24 @@ impl Centre {
 
     /// Resident memory of the daemon, as the kernel counts it.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it was since it started.
+    pub fn peak_resident_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, line: &str) -> u64 {
         let id = self.running.as_ref().expect("the relay runs").id();
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))
             .expect("the kernel tells of our own child");
         status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|of| of.strip_prefix(line))
             .and_then(|rest| rest.trim().strip_suffix("kB"))
             .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok())
-            .expect("VmRSS is there")
+            .expect("the kernel counts memory")
             * 1024
     }
 

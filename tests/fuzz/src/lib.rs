@@ -1,20 +1,23 @@
 //! Fuzzing without nightly: each target is a module, run over its committed corpus and over
 //! mutations of it, by a seed, so that a failure replays.
 //!
-//! `cargo test -p cairn-fuzz` runs a fixed number of cases. `CAIRN_FUZZ_CASES` asks for another
-//! number, `CAIRN_FUZZ_SEED` for another seed; a soak gives both. An input on which a target fails
+//! `cargo test -p cairn-fuzz` runs a fixed number of cases. `CAIRN_FUZZ_S` asks for as many as fit
+//! into that many seconds a target, `CAIRN_FUZZ_SEED` for another seed; a soak gives both. An input on which a target fails
 //! is written beside the corpus as `failed-…` and runs with it from then on.
 //!
-//! A new target: a module with a type that implements [`Target`], a folder `corpus/NAME`, a test
-//! that calls [`run`].
+//! A new target: a module with a type that implements [`Target`], and a test in `tests/targets.rs`.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 pub mod batch;
 pub mod change;
+pub mod entry;
+pub mod frame;
 mod random;
+pub mod segment;
 
 pub use random::Random;
 
@@ -51,19 +54,20 @@ pub struct Counts {
 /// # Panics
 /// If the target fails on an input, naming the file that the input was written to.
 pub fn run(target: &impl Target, cases: u64) -> Counts {
-    let cases = from_environment("CAIRN_FUZZ_CASES").unwrap_or(cases);
+    let until = from_environment("CAIRN_FUZZ_S").map(|s| Instant::now() + Duration::from_secs(s));
     let seed = from_environment("CAIRN_FUZZ_SEED").unwrap_or(1);
     let mut random = Random::new(seed);
     let mut inputs = corpus(target);
     let mut counts = Counts {
         corpus: inputs.len(),
-        mutations: cases,
+        mutations: 0,
         accepted: 0,
     };
     for input in &inputs {
         guard(target, input);
     }
-    for _ in 0..cases {
+    while until.map_or(counts.mutations < cases, |until| Instant::now() < until) {
+        counts.mutations += 1;
         let input = random.pick(&inputs).to_vec();
         let other = random.pick(&inputs).to_vec();
         let mut mutated = target.mutate(&input, &other, &mut random);
