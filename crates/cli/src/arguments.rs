@@ -46,8 +46,14 @@ pub struct Global {
     /// Answer with one JSON object that has a "schema"
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
-    /// Colour in words [env: CAIRN_COLOR, NO_COLOR]
-    #[arg(long, global = true, value_name = "WHEN", help_heading = "Everywhere")]
+    /// Colour: auto (on a terminal), always or never [env: CAIRN_COLOR, NO_COLOR]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        hide_possible_values = true,
+        help_heading = "Everywhere"
+    )]
     pub color: Option<Color>,
     /// Show times in this time zone, such as Africa/Kampala [env: CAIRN_TZ, TZ]
     #[arg(long, global = true, value_name = "ZONE", help_heading = "Everywhere")]
@@ -55,11 +61,12 @@ pub struct Global {
     /// Say more: hashes and logs; twice for debugging
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
     pub verbose: u8,
-    /// How logs look [env: CAIRN_LOG_FORMAT]
+    /// How logs look: text or json [env: CAIRN_LOG_FORMAT]
     #[arg(
         long,
         global = true,
         value_name = "FORMAT",
+        hide_possible_values = true,
         help_heading = "Everywhere"
     )]
     pub log_format: Option<LogFormat>,
@@ -157,10 +164,13 @@ pub enum Command {
     Sync(Sync),
     /// Make records of a file
     #[command(after_help = "Example:\n  \
-            cairn import areas.geojson --kind hazardous_area --scope north/hazards --map local_id=ID\n  \
-            cairn import kobo.csv --kind eore_session --key instanceID --set reporting=session \\\n    \
-            --set age_bands=split_18 --map session_date=date --map reached/female/18_plus=women --dry-run\n  \
-            cairn import accidents.csv --kind accident --set record_type=accident --map position=Y,X --crs EPSG:32633\n\n\
+            cairn import areas.geojson --kind hazardous_area --scope north/hazards \\\n    \
+            --map local_id=ID\n  \
+            cairn import kobo.csv --kind eore_session --key instanceID \\\n    \
+            --set reporting=session --set age_bands=split_18 \\\n    \
+            --map session_date=date --map reached/female/18_plus=women --dry-run\n  \
+            cairn import accidents.csv --kind accident --set record_type=accident \\\n    \
+            --map position=Y,X --crs EPSG:32633\n\n\
             Codes are taken as such or by their label in any language. Dates as 2026-11-24; 03/04/2026 needs \
             --date-order. A text in the table that begins with ' and then = + - or @ loses the ', which an \
             export puts there against formulas. With --key a second import changes what the file says anew; what \
@@ -337,10 +347,10 @@ pub struct List {
     /// Only where all these words stand in the number, the kind, or the beginning of a text
     #[arg(long, value_name = "WORDS")]
     pub search: Option<String>,
-    /// Only so many of the newest; on a terminal 50 unless --all is given
+    /// Only so many of the newest; without it a terminal shows as many as it has lines for
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<usize>,
-    /// All, on a terminal too
+    /// All, however many lines the terminal has
     #[arg(long, conflicts_with = "limit")]
     pub all: bool,
 }
@@ -391,6 +401,9 @@ pub struct Conflicts {
     /// Only this record
     #[arg(value_name = "ID")]
     pub id: Option<String>,
+    /// All, however many lines the terminal has
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `cairn decide`.
@@ -494,8 +507,8 @@ pub struct Export {
     /// Only this area of work
     #[arg(long, value_name = "SCOPE")]
     pub scope: Option<String>,
-    /// Format of the file; without it, by the ending of its name
-    #[arg(long, value_name = "FORMAT")]
+    /// Format of the file, geojson or csv; without it, by the ending of its name
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     pub format: Option<Format>,
 }
 
@@ -511,7 +524,7 @@ pub enum Format {
 /// `cairn check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Make indexes and lists anew from the segments
+    /// Make indexes and lists anew from what was written
     #[arg(long)]
     pub repair: bool,
 }

@@ -126,6 +126,11 @@ impl From<DeviceError> for Failure {
             | DeviceError::Enrol(EnrolError::Dial(SyncError::Unreachable { tried, .. })) => {
                 failure.message = format!("the relay cannot be reached: {}", tried.join("; "));
             }
+            _ if error.code() == "locked" => {
+                failure.message =
+                    "another Cairn uses this device's folder at the moment".to_owned();
+                failure.hint = Some("try again in a moment, or close the other one".to_owned());
+            }
             DeviceError::Member(MemberError::Request(RequestError::Form(_))) => {
                 failure.hint = Some("cairn explain FIELD says what a field takes".to_owned());
             }

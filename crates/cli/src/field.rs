@@ -1,6 +1,7 @@
 //! The commands of a device.
 
 mod exporting;
+mod held;
 mod importing;
 mod listing;
 mod near;

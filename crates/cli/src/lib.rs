@@ -6,7 +6,7 @@
 //! | [`settings`] | flags, environment, configuration file, defaults, and which of them won |
 //! | [`output`] | data on standard output, words on standard error, `--json` |
 //! | [`failure`] | what went wrong, with exit code and what to do |
-//! | `words`, `progress` | times, ages, numbers in sentences; how far long work has come |
+//! | `words`, `marks`, `progress` | times, ages, numbers in sentences; what must be seen; how far long work has come |
 //! | `field` | the commands of a device |
 //! | `ops` | the commands of operators |
 //! | `relay` | the daemon |
@@ -20,6 +20,7 @@ pub mod arguments;
 mod demo;
 pub mod failure;
 mod field;
+mod marks;
 mod ops;
 pub mod output;
 mod progress;
@@ -89,7 +90,13 @@ pub fn cairnd() -> ExitCode {
 }
 
 fn parse<P: Parser>() -> Result<P, ExitCode> {
-    P::try_parse().map_err(|error| {
+    let parsed = P::command()
+        .color(help_in_color())
+        .try_get_matches()
+        .and_then(|mut matches| {
+            P::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut P::command()))
+        });
+    parsed.map_err(|error| {
         let wrong = error.use_stderr();
         let json = std::env::args_os().any(|argument| argument == "--json");
         if wrong && json {
@@ -101,6 +108,22 @@ fn parse<P: Parser>() -> Result<P, ExitCode> {
         let _ = error.print();
         ExitCode::from(if wrong { 2 } else { 0 })
     })
+}
+
+/// Whether help and mistakes of typing may be coloured: asked before anything is parsed.
+fn help_in_color() -> clap::ColorChoice {
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    let mut arguments = arguments.skip_while(|argument| !argument.starts_with("--color"));
+    let first = arguments.next().unwrap_or_default();
+    let asked = match first.strip_prefix("--color=") {
+        Some(value) => value.to_owned(),
+        None => arguments.next().unwrap_or_default(),
+    };
+    match asked.as_str() {
+        "never" => clap::ColorChoice::Never,
+        "always" => clap::ColorChoice::Always,
+        _ => clap::ColorChoice::Auto,
+    }
 }
 
 fn finish(

@@ -2,6 +2,7 @@
 
 use crate::arguments::LogFormat;
 use crate::failure::Failure;
+use crate::marks;
 use crate::settings::Settings;
 use crate::words;
 use jiff::tz::TimeZone;
@@ -14,6 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const FURTHER: usize = 4;
 /// A narrower terminal is none.
 const COLUMNS_LEAST: usize = 20;
+/// However low a terminal is, so many lines are shown.
+const LINES_LEAST: usize = 8;
 
 /// Where a command says what it has to say.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct Output {
     pub color_data: bool,
     /// Columns of the terminal that shows data, where there is one.
     pub columns: Option<usize>,
+    /// Lines of the terminal that shows data. Never guessed: elsewhere nothing is cut.
+    pub lines: Option<usize>,
     /// Columns of the terminal that shows words, where there is one.
     columns_words: Option<usize>,
     /// Time zone in which times are shown.
@@ -46,6 +51,7 @@ impl Output {
             color: settings.color,
             color_data: settings.color_data,
             columns: columns(&io::stdout()),
+            lines: lines(&io::stdout()),
             columns_words: columns(&io::stderr()),
             zone: settings.zone.clone(),
             fault: Mutex::new(None),
@@ -61,6 +67,7 @@ impl Output {
             color: false,
             color_data: false,
             columns: None,
+            lines: None,
             columns_words: None,
             zone: TimeZone::UTC,
             fault: Mutex::new(None),
@@ -74,11 +81,39 @@ impl Output {
         } else {
             let text = lines();
             let text = text.trim_end_matches('\n');
-            match self.columns {
-                Some(columns) => self.line(&folded(text, columns, FURTHER)),
-                None => self.line(text),
-            }
+            self.line(&self.marked(self.folded(text)));
         }
+    }
+
+    /// Lines of data as the terminal shows them.
+    #[must_use]
+    pub fn folded(&self, text: &str) -> String {
+        match self.columns {
+            Some(columns) => folded(text, columns, FURTHER),
+            None => text.to_owned(),
+        }
+    }
+
+    /// Text whose marks are coloured, where data may be.
+    #[must_use]
+    pub fn marked(&self, text: String) -> String {
+        match self.color_data {
+            true => marks::coloured(&text),
+            false => text,
+        }
+    }
+
+    /// Lines of data that a terminal shows together with these words below them; nothing where data goes
+    /// elsewhere and is whole.
+    #[must_use]
+    pub fn lines_above(&self, words: &str) -> Option<usize> {
+        let below = match self.columns_words {
+            Some(columns) => folded(words, columns, 0).lines().count(),
+            None => words.lines().count(),
+        };
+        // The command that was typed and the next prompt are to be seen too.
+        let lines = self.lines?.saturating_sub(below + 2);
+        Some(lines.max(LINES_LEAST))
     }
 
     /// Data as it is.
@@ -184,6 +219,13 @@ fn columns(stream: &impl AsFd) -> Option<usize> {
         .map(|(columns, _)| usize::from(columns.0))
         .or(asked)
         .filter(|columns| *columns >= COLUMNS_LEAST)
+}
+
+/// How many lines a terminal shows.
+fn lines(stream: &impl AsFd) -> Option<usize> {
+    let size = terminal_size::terminal_size_of(stream);
+    size.map(|(_, lines)| usize::from(lines.0))
+        .filter(|lines| *lines > 0)
 }
 
 /// Whether the terminal shows more than ASCII, as the locale says.

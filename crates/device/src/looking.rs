@@ -2,9 +2,11 @@
 
 use crate::error::DeviceError;
 use crate::joining::joined;
-use crate::syncing::relays;
+use crate::syncing::{compared, relays};
 use crate::{Device, Filter, Listed};
 use cairn_member::{Asked, HeldScope, MemberError, Near, Totals};
+use cairn_wire::ids::ScopeId;
+use std::collections::BTreeMap;
 
 /// Which areas of work are held here, and how old they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,9 @@ pub struct Held {
     pub scopes: Vec<HeldScope>,
     /// When a relay last answered, seconds since 1970 by this device's clock.
     pub last_contact_s: Option<i64>,
+    /// When a scope was last found to be the same here and at a relay, seconds since 1970 by this
+    /// device's clock. Since then others may have handed in more.
+    pub compared_s: BTreeMap<ScopeId, i64>,
 }
 
 impl Device {
@@ -35,6 +40,7 @@ impl Device {
             Ok(Held {
                 scopes,
                 last_contact_s: contacts.filter_map(|relay| relay.last_contact_s).max(),
+                compared_s: compared(member, store)?,
             })
         })
     }

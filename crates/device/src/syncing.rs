@@ -7,8 +7,9 @@ use cairn_member::{Ingested, Member, MemberError, SealLimits, Sealed};
 use cairn_store::Store;
 use cairn_transport::dial::{OnEvent, reach, sync_once_on};
 use cairn_transport::{SyncError, SyncEvent, SyncOptions, SyncReport, SyncTarget, keep_synced};
-use cairn_wire::ids::{DeviceKey, Incarnation, Lane};
+use cairn_wire::ids::{DeviceKey, Incarnation, Lane, ScopeId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,8 @@ use tokio::sync::Notify;
 const RELAYS: &[u8] = b"relays";
 /// Private state: see [`given_back`].
 const GIVEN_BACK: &[u8] = b"given-back";
+/// Private state: see [`compared`].
+const COMPARED: &[u8] = b"compared";
 /// Relays that are remembered.
 const RELAYS_MAX: usize = 16;
 /// While a session is open, changes of the records lane are sealed after so much quiet …
@@ -187,10 +190,15 @@ impl Device {
                 synced,
                 Err(SyncError::Unreachable { .. } | SyncError::Deadline)
             );
+            let now_s = now_s();
             let taken_by =
                 until.map(|until| until.checked_sub(prepared.declaring).unwrap_or(until));
             let equal = synced.as_ref().is_ok_and(|report| report.equal);
-            let (ingested, unsent) = self.settle(&target, answered, equal, taken_by)?;
+            let met = Met {
+                answered_s: answered.then_some(now_s),
+                equal_s: equal.then_some(now_s),
+            };
+            let (ingested, unsent) = self.settle(&target, met, taken_by)?;
             match synced {
                 Ok(mut report) => {
                     report.complete &= prepared.all_sealed;
@@ -262,12 +270,17 @@ impl Device {
         })?;
         let handle = self.handle();
         let options = self.sync_options(None, None);
-        let mut equal = false;
+        let mut met = Met::default();
         let on_event: OnEvent<'_> = &mut |event| {
             match &event {
                 SyncEvent::Connected(_) => self.live.connected(true),
-                SyncEvent::Broken(_) => self.live.connected(false),
-                SyncEvent::Equal => equal = true,
+                SyncEvent::Broken(_) => {
+                    if self.live.is_on() {
+                        met.answered_s = Some(now_s());
+                    }
+                    self.live.connected(false);
+                }
+                SyncEvent::Equal => met.equal_s = Some(now_s()),
                 SyncEvent::Dialling | SyncEvent::Moved { .. } | SyncEvent::Pause(_) => {}
             }
             on_event(event);
@@ -299,7 +312,10 @@ impl Device {
                 () = late => Ok(None),
             }
         });
-        let (ingested, unsent) = self.settle(target, true, equal, None)?;
+        if self.live.is_on() {
+            met.answered_s = Some(now_s());
+        }
+        let (ingested, unsent) = self.settle(target, met, None)?;
         taken.add(ingested);
         total.changes_sent += before.saturating_sub(unsent);
         total.changes_received += taken.changes_applied;
@@ -394,18 +410,18 @@ impl Device {
     fn settle(
         &self,
         target: &SyncTarget,
-        answered: bool,
-        equal: bool,
+        met: Met,
         until: Option<Instant>,
     ) -> Result<(Ingested, u64), DeviceError> {
         let target = target.clone();
         self.try_with(move |member, store| {
             let ingested = catch_up_until(member, store, until)?;
-            if answered {
-                note_contact(member, store, &target)?;
+            if let Some(at_s) = met.answered_s {
+                note_contact(member, store, &target, at_s)?;
             }
-            if equal {
+            if let Some(at_s) = met.equal_s {
                 note_given_back(member, store)?;
+                note_compared(member, store, at_s)?;
             }
             declare(member, store)?;
             store.sync_point()?;
@@ -445,6 +461,15 @@ impl Device {
             ..SyncOptions::default()
         }
     }
+}
+
+/// When a relay was met, seconds since 1970 by this device's clock.
+#[derive(Debug, Clone, Copy, Default)]
+struct Met {
+    /// It last answered.
+    answered_s: Option<i64>,
+    /// Both sides last held the same.
+    equal_s: Option<i64>,
 }
 
 /// Why a live session ended.
@@ -556,12 +581,13 @@ fn note_contact(
     member: &Member,
     store: &mut dyn Store,
     target: &SyncTarget,
+    at_s: i64,
 ) -> Result<(), MemberError> {
     let mut known = relays(member, store)?;
     let Some(record) = known.iter_mut().find(|record| record.relay == target.relay) else {
         return Ok(());
     };
-    record.last_contact_s = Some(now_s());
+    record.last_contact_s = Some(at_s);
     put_relays(member, store, &known)
 }
 
@@ -579,6 +605,31 @@ pub(crate) fn given_back(member: &Member, store: &dyn Store) -> Result<u64, Memb
     let bytes = member.private(store, GIVEN_BACK)?;
     let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
     Ok(bytes.map_or(0, u64::from_be_bytes))
+}
+
+/// Both sides hold the same in every scope that this device may see.
+fn note_compared(member: &Member, store: &mut dyn Store, at_s: i64) -> Result<(), MemberError> {
+    let mut all = compared(member, store)?;
+    for (scope, _) in store.membership().scopes_now(&member.device()) {
+        if scope != ScopeId::AUTHORITY {
+            all.insert(scope, at_s);
+        }
+    }
+    let rows: Vec<(ScopeId, i64)> = all.into_iter().collect();
+    let bytes =
+        serde_json::to_vec(&rows).map_err(|error| MemberError::Internal(error.to_string()))?;
+    member.put_private(store, COMPARED, &bytes)
+}
+
+/// When each scope was last found to be the same here and at a relay, seconds since 1970 by this
+/// device's clock.
+pub(crate) fn compared(
+    member: &Member,
+    store: &dyn Store,
+) -> Result<BTreeMap<ScopeId, i64>, MemberError> {
+    let bytes = member.private(store, COMPARED)?;
+    let rows = bytes.and_then(|bytes| serde_json::from_slice::<Vec<(ScopeId, i64)>>(&bytes).ok());
+    Ok(rows.unwrap_or_default().into_iter().collect())
 }
 
 fn put_relays(

@@ -1,23 +1,27 @@
-//! Lists, and what they must say beside: which areas of work are held here, and how old they are.
+//! Lists of records.
 
+use super::held::{held_in_words, insert_held};
 use super::known_kind;
 use super::reading::others;
 use crate::Ended;
 use crate::arguments::List;
 use crate::failure::Failure;
+use crate::marks;
 use crate::output::Output;
 use crate::words::{self, count, utc};
-use cairn_device::records::{Duplicates, schema};
-use cairn_device::{Device, Filter, Held, HeldScope, Listed};
+use cairn_device::records::count::Count;
+use cairn_device::records::{Duplicates, Summary, schema};
+use cairn_device::{Device, Filter, Held, Listed};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use std::io::IsTerminal;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::thread;
 
-/// Records that a terminal is shown where nothing else is said.
-const SHOWN_ON_TERMINAL: usize = 50;
+/// Columns of a terminal that is not narrow.
+const WIDE: usize = 120;
+/// Columns that a class takes on a narrow terminal.
+const CLASS_NARROW: usize = 18;
 /// Records whose columns are aligned together.
 const ROWS_TOGETHER: usize = 500;
 /// Bytes that are written together.
@@ -25,16 +29,17 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 pub fn list(arguments: &List, device: &Device, output: &Output) -> Result<Ended, Failure> {
     let filter = filter(arguments, device)?;
-    let short = !output.json && !arguments.all && std::io::stdout().is_terminal();
-    let limit = arguments.limit.or(short.then_some(SHOWN_ON_TERMINAL));
+    let limit = arguments.limit;
     let held = device.held()?;
     let duplicates = device.duplicates()?;
-    let total = if output.json {
-        as_json(filter, limit, device, &held, duplicates, output)?
-    } else {
-        in_lines(filter, limit, device, duplicates, output)?
+    let below = held_in_words(&held, output);
+    let choose = !output.json && !arguments.all && limit.is_none();
+    let screen = output.lines_above(&below).filter(|_| choose);
+    let (total, shown) = match (output.json, screen) {
+        (true, _) => as_json(filter, limit, device, &held, duplicates, output)?,
+        (false, Some(lines)) => on_screen(filter, lines, device, &duplicates, output)?,
+        (false, None) => in_lines(filter, limit, device, duplicates, output)?,
     };
-    let shown = limit.map_or(total, |limit| total.min(limit as u64));
     let fits = match total {
         0 => "No record here fits. That does not say that there is no hazard.".to_owned(),
         _ if shown < total => format!(
@@ -44,7 +49,7 @@ pub fn list(arguments: &List, device: &Device, output: &Output) -> Result<Ended,
         ),
         _ => format!("{}.", count(total, "record")),
     };
-    output.say(&format!("{fits} {}", held_in_words(&held, output)));
+    output.say(&format!("{fits} {below}"));
     Ok(Ended::Done)
 }
 
@@ -103,7 +108,10 @@ struct Row<'a> {
     scope: &'a str,
     status: Option<&'a str>,
     hazard_class: Option<&'a str>,
+    category: Option<&'a str>,
+    people: Option<Json>,
     proposals: usize,
+    unverified: usize,
     void: bool,
     area_m2: Option<u64>,
     extent_not_surveyed: bool,
@@ -129,7 +137,10 @@ impl<'a> Row<'a> {
             scope: &listed.scope_name,
             status: summary.status.as_deref(),
             hazard_class: summary.hazard_class.as_deref(),
+            category: summary.category.as_deref(),
+            people: summary.people.map(Count::to_json),
             proposals: summary.proposals,
+            unverified: summary.unverified,
             void: summary.void,
             area_m2: summary.area_m2,
             extent_not_surveyed: summary.extent_not_surveyed,
@@ -155,7 +166,7 @@ fn as_json(
     held: &Held,
     duplicates: Duplicates,
     output: &Output,
-) -> Result<u64, Failure> {
+) -> Result<(u64, u64), Failure> {
     let mut start = json!({ "schema": "cairn.list/1" });
     insert_held(held, &mut start);
     let start = start.to_string();
@@ -178,7 +189,46 @@ fn as_json(
         // What went wrong stands on a line of its own.
         Err(_) => output.bytes(b"\n"),
     }
-    listed
+    listed.map(|total| (total, shown(total, limit)))
+}
+
+/// How many of those that fit are shown.
+fn shown(total: u64, limit: Option<usize>) -> u64 {
+    limit.map_or(total, |limit| total.min(limit as u64))
+}
+
+/// On a narrow terminal go first: area of work, kind, time.
+fn spared(verbose: bool) -> [usize; 3] {
+    [6, 2, 7].map(|column| column + usize::from(verbose))
+}
+
+/// The newest, as many as a terminal shows at once.
+fn on_screen(
+    filter: Filter,
+    lines_max: usize,
+    device: &Device,
+    duplicates: &Duplicates,
+    output: &Output,
+) -> Result<(u64, u64), Failure> {
+    let (give, take) = channel();
+    let give = move |one| give.send(one).is_ok();
+    let total = device.each_listed(filter, Some(lines_max), give)?;
+    let mut rows: Vec<Vec<String>> = take
+        .into_iter()
+        .map(|one| {
+            let doubled = duplicates.contains_key(&one.line.id);
+            columns(&one, doubled, output.columns, output.verbose, &output.zone)
+        })
+        .collect();
+    let text = loop {
+        let text = output.table_sparing(&rows, &spared(output.verbose));
+        if rows.len() <= 1 || text.lines().count() <= lines_max {
+            break text;
+        }
+        rows.pop();
+    };
+    output.bytes(output.marked(text).as_bytes());
+    Ok((total, rows.len() as u64))
 }
 
 fn in_lines(
@@ -187,64 +237,56 @@ fn in_lines(
     device: &Device,
     duplicates: Duplicates,
     output: &Output,
-) -> Result<u64, Failure> {
+) -> Result<(u64, u64), Failure> {
     let (verbose, zone) = (output.verbose, output.zone.clone());
-    let width = output.columns;
-    streamed(output, |give| {
+    let (width, color) = (output.columns, output.color_data);
+    let total = streamed(output, |give| {
         let mut table = Table {
             rows: Vec::new(),
-            // On a narrow terminal go first: area of work, kind, time.
-            spared: [6, 2, 7].map(|column| column + usize::from(verbose)),
+            spared: spared(verbose),
             width,
+            color,
             pieces: Pieces::begin(give),
         };
         device.each_listed(filter, limit, move |one| {
             let doubled = duplicates.contains_key(&one.line.id);
-            table.rows.push(columns(&one, doubled, verbose, &zone));
+            let row = columns(&one, doubled, width, verbose, &zone);
+            table.rows.push(row);
             if table.rows.len() >= ROWS_TOGETHER {
                 table.align();
             }
             table.pieces.is_wanted()
         })
-    })
+    })?;
+    Ok((total, shown(total, limit)))
 }
 
-fn columns(one: &Listed, doubled: bool, verbose: bool, zone: &TimeZone) -> Vec<String> {
+fn columns(
+    one: &Listed,
+    doubled: bool,
+    width: Option<usize>,
+    verbose: bool,
+    zone: &TimeZone,
+) -> Vec<String> {
     let summary = &one.line.summary;
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    let mut marks = Vec::new();
-    if summary.conflicts > 0 {
-        marks.push("CONFLICT");
-    }
-    if summary.proposals > 0 {
-        marks.push("proposal");
-    }
+    // The sorts of sessions have long names, which would push all else from a narrow terminal.
+    let narrow = width.is_some_and(|columns| columns < WIDE);
+    let class_max = if narrow { CLASS_NARROW } else { usize::MAX };
+    let mut marks = marks(summary);
     if doubled {
         marks.push("duplicate?");
-    }
-    if summary.void {
-        marks.push("withdrawn");
     }
     if one.unsent > 0 {
         marks.push("not yet at the centre");
     }
-    let area = match summary.area_m2 {
-        Some(area) => {
-            let circle = if summary.extent_not_surveyed { "~" } else { "" };
-            format!("{circle}{} m²", words::grouped(area))
-        }
-        None if summary.bounds.is_some() => "a place".to_owned(),
-        None => "no place".to_owned(),
-    };
-    // Of what no class is asked, the day it speaks of.
-    let class = summary.hazard_class.as_ref().or(summary.date.as_ref());
     let mut row = vec![
         text(&summary.local_id),
         one.line.short_code(),
         summary.kind.clone(),
-        class.cloned().unwrap_or_else(|| "-".to_owned()),
-        text(&summary.status),
-        area,
+        words::cut(&text(class(summary)), class_max),
+        text(state(summary)),
+        extent(summary),
         one.scope_name.clone(),
         words::time(one.line.recorded_at_s, zone),
         marks.join(", "),
@@ -255,11 +297,73 @@ fn columns(one: &Listed, doubled: bool, verbose: bool, zone: &TimeZone) -> Vec<S
     row
 }
 
+/// The class of a hazard, the sort of anything else.
+pub(super) fn class(summary: &Summary) -> &Option<String> {
+    match summary.hazard_class {
+        Some(_) => &summary.hazard_class,
+        None => &summary.category,
+    }
+}
+
+/// Whether a hazard is open, the day of anything else.
+pub(super) fn state(summary: &Summary) -> &Option<String> {
+    match summary.status {
+        Some(_) => &summary.status,
+        None => &summary.date,
+    }
+}
+
+/// How large, how many, or whether there is a place at all.
+fn extent(summary: &Summary) -> String {
+    if let Some(area) = summary.area_m2 {
+        let circle = if summary.extent_not_surveyed { "~" } else { "" };
+        return format!("{circle}{} m²", words::grouped(area));
+    }
+    match (&summary.people, summary.bounds.is_some()) {
+        (Some(people), false) if summary.kind == "accident" => {
+            format!("{}, no place", in_numbers(people, &summary.kind))
+        }
+        (Some(people), _) => in_numbers(people, &summary.kind),
+        (None, true) => "a place".to_owned(),
+        (None, false) => "no place".to_owned(),
+    }
+}
+
+/// `46 people`, `34-43 people` where they disagree, `2 harmed`.
+fn in_numbers(people: &Count, kind: &str) -> String {
+    let (least, most) = (words::grouped(people.least), words::grouped(people.most));
+    let number = match (people.least == people.most, people.or_more) {
+        (true, false) => least,
+        (true, true) => format!("{least}+"),
+        (false, false) => format!("{least}-{most}"),
+        (false, true) => format!("{least}-{most}+"),
+    };
+    let whom = match kind {
+        "accident" => "harmed",
+        _ if number == "1" => "person",
+        _ => "people",
+    };
+    format!("{number} {whom}")
+}
+
+/// What must be seen of a record in a list.
+pub(super) fn marks(summary: &Summary) -> Vec<&'static str> {
+    let all = [
+        (summary.conflicts > 0, "CONFLICT"),
+        (summary.proposals > 0, "proposal"),
+        (summary.unverified > 0, "not verified"),
+        (summary.void, "withdrawn"),
+    ];
+    let of = all.into_iter().filter(|(is, _)| *is);
+    of.map(|(_, mark)| mark).collect()
+}
+
 /// Rows that wait to be aligned with those that follow.
 struct Table {
     rows: Vec<Vec<String>>,
     spared: [usize; 3],
     width: Option<usize>,
+    color: bool,
     pieces: Pieces,
 }
 
@@ -267,6 +371,11 @@ impl Table {
     fn align(&mut self) {
         let rows = std::mem::take(&mut self.rows);
         let text = words::table(&rows, self.width, &self.spared);
+        let text = if self.color {
+            marks::coloured(&text)
+        } else {
+            text
+        };
         self.pieces.bytes.extend_from_slice(text.as_bytes());
     }
 }
@@ -320,71 +429,4 @@ fn streamed<R, E: Into<Failure>>(
         });
         work(give).map_err(Into::into)
     })
-}
-
-/// Keys of every answer that speaks of what is held here.
-pub(super) fn insert_held(held: &Held, object: &mut Json) {
-    let Some(object) = object.as_object_mut() else {
-        return;
-    };
-    let scopes = || held.scopes.iter().filter(|scope| scope.held);
-    let names: Vec<&str> = scopes().map(|scope| scope.name.as_str()).collect();
-    let others = held.scopes.iter().filter(|scope| !scope.held);
-    let others: Vec<&str> = others.map(|scope| scope.name.as_str()).collect();
-    let data: Vec<Json> = scopes()
-        .map(|scope| {
-            let newest = Some(scope.totals.newest_s).filter(|_| scope.totals.documents > 0);
-            json!({
-                "scope": scope.name,
-                "documents": scope.totals.documents,
-                "newest_recorded_at": newest.and_then(utc),
-            })
-        })
-        .collect();
-    object.insert("scopes_held".into(), json!(names));
-    object.insert("scopes_not_held".into(), json!(others));
-    object.insert("data".into(), json!(data));
-    object.insert("as_of".into(), json!(held.last_contact_s.and_then(utc)));
-}
-
-/// Which areas of work are held here, how old they are, and which are not.
-pub(super) fn held_in_words(held: &Held, output: &Output) -> String {
-    let scopes: Vec<String> = held
-        .scopes
-        .iter()
-        .filter(|scope| scope.held)
-        .map(|scope| scope_in_words(scope, output))
-        .collect();
-    if scopes.is_empty() {
-        return "No area of work is held here.".to_owned();
-    }
-    let others = held.scopes.iter().filter(|scope| !scope.held);
-    let others: Vec<&str> = others.map(|scope| scope.name.as_str()).collect();
-    let others = match others.is_empty() {
-        true => "About other areas of work this says nothing.".to_owned(),
-        false => format!("Not held, and nothing said of: {}.", words::listed(&others)),
-    };
-    format!(
-        "Held here: {}, {}. {others}",
-        words::listed(&scopes),
-        as_of_in_words(held, output)
-    )
-}
-
-/// How old what is held is: since then others may have found more.
-pub(super) fn as_of_in_words(held: &Held, output: &Output) -> String {
-    match held.last_contact_s {
-        Some(at) => format!("as of {}", words::time(at, &output.zone)),
-        None => "never synced: only what was recorded here".to_owned(),
-    }
-}
-
-fn scope_in_words(scope: &HeldScope, output: &Output) -> String {
-    let totals = &scope.totals;
-    if totals.documents == 0 {
-        return format!("{} (no record)", scope.name);
-    }
-    let records = count(totals.documents, "record");
-    let newest = words::time(totals.newest_s, &output.zone);
-    format!("{} ({records}, newest {newest})", scope.name)
 }

@@ -1,6 +1,7 @@
 //! What is near a place or a way, and what nobody here can tell.
 
-use super::listing::{as_of_in_words, held_in_words, insert_held};
+use super::held::{as_of_in_words, held_in_words, insert_held};
+use super::listing::{class, marks, state};
 use crate::Ended;
 use crate::arguments::Near as Arguments;
 use crate::failure::Failure;
@@ -94,7 +95,7 @@ fn places(text: &str) -> Result<Vec<Vec<cairn_device::records::geometry::Positio
     if !is_file && !path.is_file() {
         let place = input::position(text).map_err(|error| {
             Failure::usage(error.to_string())
-                .hint("Write \"44.1000, 17.9000\" (latitude, longitude), or name a GPX file.")
+                .hint("A file with a track or route is named as ROUTE.gpx.")
         })?;
         return Ok(vec![vec![place]]);
     }
@@ -119,6 +120,8 @@ fn to_json(near: &NearRecord, is_way: bool) -> Json {
         "bearing_deg": near.bearing_deg.map(|degrees| degrees.round() % 360.0),
         "along_m": is_way.then(|| near.along_m.floor()),
         "hazard_class": summary.hazard_class,
+        "category": summary.category,
+        "unverified": summary.unverified,
         "status": summary.status,
         "void": summary.void,
         "extent_not_surveyed": summary.extent_not_surveyed,
@@ -145,18 +148,9 @@ fn in_lines(near: &Near, is_way: bool, output: &Output) -> String {
 fn columns(near: &NearRecord, is_way: bool, output: &Output) -> Vec<String> {
     let summary = &near.line.summary;
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    let mut marks = Vec::new();
-    if summary.void {
-        marks.push("withdrawn");
-    }
+    let mut marks = marks(summary);
     if summary.extent_not_surveyed {
         marks.push("extent not surveyed: a circle");
-    }
-    if summary.conflicts > 0 {
-        marks.push("CONFLICT");
-    }
-    if summary.proposals > 0 {
-        marks.push("proposal");
     }
     let mut row = Vec::new();
     if is_way {
@@ -170,9 +164,8 @@ fn columns(near: &NearRecord, is_way: bool, output: &Output) -> Vec<String> {
     row.push(text(&summary.local_id));
     row.push(near.line.short_code());
     row.push(summary.kind.clone());
-    let class = summary.hazard_class.as_ref().or(summary.date.as_ref());
-    row.push(class.cloned().unwrap_or_else(|| "-".to_owned()));
-    row.push(text(&summary.status));
+    row.push(text(class(summary)));
+    row.push(text(state(summary)));
     row.push(words::time(near.line.recorded_at_s, &output.zone));
     row.push(marks.join(", "));
     row

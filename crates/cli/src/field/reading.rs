@@ -49,6 +49,9 @@ pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended,
     }
     output.answer(&object, || record_in_lines(&object, output));
     if arguments.as_of.is_none() {
+        if let Some(open) = open_in_words(&object) {
+            output.say(&open);
+        }
         output.say(stage_in_words(shown.stage()));
     } else {
         output.say("As it stood then, by the devices' clocks.");
@@ -104,6 +107,45 @@ fn stage_in_words(stage: Stage) -> &'static str {
     }
 }
 
+/// What waits for a decision in a record, and how it is made: on a low terminal the fields themselves may
+/// have gone by.
+fn open_in_words(object: &Json) -> Option<String> {
+    let fields = object.get("fields").and_then(Json::as_object)?;
+    let is = |value: &Json, key: &str| value.get(key).and_then(Json::as_bool) == Some(true);
+    let proposed = |field: &Json| {
+        let values = field.get("values").and_then(Json::as_array);
+        let mut values = values.into_iter().flatten();
+        values.any(|value| is(value, "proposal"))
+    };
+    let open: Vec<(&String, &str)> = fields
+        .iter()
+        .filter_map(|(name, field)| match is(field, "conflict") {
+            true => Some((name, "conflict")),
+            false => proposed(field).then_some((name, "proposal")),
+        })
+        .collect();
+    let field = match open.as_slice() {
+        [] => return None,
+        [(name, _)] => name,
+        _ => "FIELD",
+    };
+    let said: Vec<String> = open
+        .iter()
+        .map(|(name, what)| format!("{name} ({what})"))
+        .collect();
+    let code = object.get("short_code").and_then(Json::as_str);
+    Some(format!(
+        "To be decided: {}. Next: cairn decide {} --field {field} --take LETTER --reason TEXT",
+        words::listed(&said),
+        code.unwrap_or("ID")
+    ))
+}
+
+/// The programme's number of a record, where it has one.
+fn number(object: &Json) -> Option<&str> {
+    object.pointer("/fields/local_id/reads")?.as_str()
+}
+
 /// Fields that a person has seen in the first line, or that say nothing about the ground.
 const NOT_SHOWN: [&str; 3] = ["kind", "scope", "schema_version"];
 
@@ -121,8 +163,9 @@ pub(crate) fn record_in_lines(object: &Json, output: &Output) -> String {
             .map(str::to_owned)
             .collect()
     };
+    let number = number(object).map_or_else(String::new, |number| one_line(number) + "  ");
     let mut lines = format!(
-        "{}  {}  {}\n",
+        "{number}{}  {}  {}\n",
         text("short_code"),
         text("kind"),
         one_line(text("scope"))
@@ -225,6 +268,10 @@ pub(crate) fn field_in_lines(name: &str, field: &Json, output: &Output) -> Strin
     let is = |value: &Json, key: &str| value.get(key).and_then(Json::as_bool) == Some(true);
     let conflict = is(field, "conflict");
     let open = conflict || values.iter().any(|value| is(value, "proposal"));
+    // Whose word it is matters where it may not be trusted.
+    let doubtful = values
+        .iter()
+        .any(|value| !is(value, "verified") && !is(value, "implied"));
     let reads = field.get("reads").unwrap_or(&Json::Null);
     let reads = match (conflict, reads) {
         (true, Json::Null) => "not settled".to_owned(),
@@ -236,7 +283,7 @@ pub(crate) fn field_in_lines(name: &str, field: &Json, output: &Output) -> Strin
         _ => "",
     };
     let mut lines = format!("{name}: {reads}{mark}\n");
-    for value in values.iter().filter(|_| open || output.verbose) {
+    for value in values.iter().filter(|_| open || doubtful || output.verbose) {
         let text = |key: &str| value.get(key).and_then(Json::as_str).unwrap_or_default();
         let when = text("recorded_at").parse::<jiff::Timestamp>();
         let when = when.map_or_else(
@@ -255,7 +302,7 @@ pub(crate) fn field_in_lines(name: &str, field: &Json, output: &Output) -> Strin
             ),
             ("removes", "takes it out"),
             ("decision", "decision"),
-            ("implied", "implied"),
+            ("implied", "not said, assumed"),
         ] {
             if is(value, key) {
                 marks.push_str(&format!("   {word}"));
@@ -304,6 +351,9 @@ fn change_in_lines(entry: &Json, output: &Output) -> String {
     for did in did.into_iter().flatten() {
         let text = |key: &str| did.get(key).and_then(Json::as_str);
         let field = text("field").unwrap_or_default();
+        if NOT_SHOWN.contains(&field) && !output.verbose {
+            continue;
+        }
         let value = did.get("set").or_else(|| did.get("said"));
         let value = value.map_or_else(|| "changed".to_owned(), in_words);
         let decided = did.get("decision").and_then(Json::as_bool) == Some(true);
@@ -327,15 +377,10 @@ pub fn conflicts(
         None => device.open_questions()?,
     };
     let mut open = Vec::new();
-    let mut lines = String::new();
+    let mut blocks = Vec::new();
     for shown in &records {
         let id = shown.id.to_string();
-        let label = shown
-            .record
-            .reads("local_id")
-            .as_text()
-            .unwrap_or("no number")
-            .to_owned();
+        let label = shown.record.reads("local_id");
         let code = cairn_device::member::short_code(&shown.id);
         for mut question in shown.record.open_questions(&id) {
             let field = question
@@ -343,33 +388,56 @@ pub fn conflicts(
                 .and_then(Json::as_str)
                 .unwrap_or_default()
                 .to_owned();
-            lines.push_str(&format!(
-                "{}  {code}  {}\n",
-                one_line(&label),
-                shown.record.kind
+            blocks.push(format!(
+                "{}  {code}  {}\n{}",
+                one_line(label.as_text().unwrap_or("no number")),
+                shown.record.kind,
+                field_in_lines(&field, &question, output)
             ));
-            lines.push_str(&field_in_lines(&field, &question, output));
             if let Some(object) = question.as_object_mut() {
                 object.insert("kind".into(), json!(shown.record.kind));
-                object.insert(
-                    "local_id".into(),
-                    json!(shown.record.reads("local_id").as_text()),
-                );
+                object.insert("local_id".into(), json!(label.as_text()));
                 object.insert("short_code".into(), json!(code));
                 object.insert("scope".into(), json!(shown.scope_name));
             }
             open.push(question);
         }
     }
+    let next = "Next: cairn decide ID --field FIELD --take LETTER --reason TEXT";
+    let whole = blocks.len();
+    if !arguments.all && !output.json {
+        leave_what_fits(&mut blocks, &format!("{LEFT_OUT}\n{next}"), output);
+    }
     output.answer(
         &json!({ "schema": "cairn.conflicts/1", "conflicts": open }),
-        || lines,
+        || blocks.concat(),
     );
-    output.say(&match open.len() {
-        0 => "Nothing waits for a decision here.".to_owned(),
-        _ => "Next: cairn decide ID --field FIELD --take LETTER --reason TEXT".to_owned(),
+    if blocks.len() < whole {
+        let more = words::grouped((whole - blocks.len()) as u64);
+        output.say(&LEFT_OUT.replace("N", &more));
+    }
+    output.say(match whole {
+        0 => "Nothing waits for a decision here.",
+        _ => next,
     });
     Ok(Ended::Done)
+}
+
+/// Said below what a terminal shows of more.
+const LEFT_OUT: &str = "… and N more: cairn conflicts --all, or of one record: cairn conflicts ID";
+
+/// As many as a terminal shows at once, whole ones, and one at least.
+fn leave_what_fits(blocks: &mut Vec<String>, below: &str, output: &Output) {
+    let Some(lines_max) = output.lines_above(below) else {
+        return;
+    };
+    let mut lines = 0;
+    let fits = blocks.iter().take_while(|block| {
+        lines += output.folded(block).lines().count();
+        lines <= lines_max
+    });
+    let fits = fits.count().max(1);
+    blocks.truncate(fits);
 }
 
 pub fn explain(arguments: &Explain, output: &Output) -> Result<Ended, Failure> {

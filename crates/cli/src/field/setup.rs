@@ -94,14 +94,18 @@ pub fn join(arguments: &Join, device: &Device, output: &Output) -> Result<Ended,
             .collect();
         output.table(&rows)
     });
-    let names: Vec<&str> = joined
+    let names: Vec<String> = joined
         .scopes
         .iter()
-        .map(|scope| scope.name.as_str())
+        .map(|scope| {
+            let may = access_in_words(&scope.access);
+            format!("{} ({may})", words::harmless(&scope.name))
+        })
         .collect();
     output.say(&if joined.deferred {
         format!(
-            "The code is kept and used at the next sync. Records can be made already in {}.",
+            "The code is kept and used at the next sync. Records can be made already. Areas of work: {}. \
+             Next: cairn new, and cairn sync when there is a network.",
             words::listed(&names)
         )
     } else {
@@ -111,4 +115,14 @@ pub fn join(arguments: &Join, device: &Device, output: &Output) -> Result<Ended,
         )
     });
     Ok(Ended::Done)
+}
+
+/// What a right allows.
+fn access_in_words(access: &str) -> &str {
+    match access {
+        "r" => "read",
+        "rw" => "read and record",
+        "rw+decide" => "read, record and decide",
+        other => other,
+    }
 }

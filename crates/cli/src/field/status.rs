@@ -1,17 +1,19 @@
 //! What waits, whether all is sound, and what the settings are.
 
+use super::held::{held_in_lines, insert_held};
 use crate::Ended;
 use crate::arguments::Check;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::settings::Settings;
 use crate::words::{self, count, utc};
-use cairn_device::{Device, DeviceStatus};
+use cairn_device::{Device, DeviceStatus, Held};
 use serde_json::{Value as Json, json};
 
 pub fn status(device: &Device, output: &Output) -> Result<Ended, Failure> {
     let status = device.status()?;
     let scopes = device.scopes()?;
+    let held = device.held()?;
     let member = &status.member;
     let relays: Vec<Json> = status
         .relays
@@ -26,7 +28,7 @@ pub fn status(device: &Device, output: &Output) -> Result<Ended, Failure> {
         })
         .collect();
     let duplicates = device.duplicates()?.len() as u64;
-    let object = json!({
+    let mut object = json!({
         "schema": "cairn.status/1",
         "device": status.device.to_string(),
         "name": device.name(),
@@ -49,9 +51,10 @@ pub fn status(device: &Device, output: &Output) -> Result<Ended, Failure> {
         "relays": relays,
         "encryption": false,
     });
+    insert_held(&held, &mut object);
     let drafts = drafts(device, member.drafts)?;
     output.answer(&object, || {
-        in_lines(&status, device.name(), &drafts, duplicates, output)
+        in_lines(&status, device.name(), &held, &drafts, duplicates, output)
     });
     Ok(Ended::Done)
 }
@@ -71,12 +74,17 @@ fn drafts(device: &Device, count: u64) -> Result<Vec<(u64, String)>, Failure> {
 fn in_lines(
     status: &DeviceStatus,
     name: &str,
+    held: &Held,
     drafts: &[(u64, String)],
     duplicates: u64,
     output: &Output,
 ) -> String {
     let member = &status.member;
-    let mut lines = vec![format!("{name}: {}.", count(member.documents, "record"))];
+    let records = match member.documents {
+        0 => "no record yet".to_owned(),
+        documents => count(documents, "record"),
+    };
+    let mut lines = vec![format!("{}: {records}.", words::harmless(name))];
     lines.push(unsent(status, output));
     if member.conflicts + member.proposals > 0 {
         lines.push(format!(
@@ -94,6 +102,9 @@ fn in_lines(
     if status.lost_pieces > 0 {
         lines.push(lost(status.lost_pieces));
     }
+    if status.joined {
+        lines.push(held_in_lines(held, output));
+    }
     for relay in &status.relays {
         let address = relay.addresses.first().map_or("a relay", String::as_str);
         let contact = match relay.last_contact_s {
@@ -107,7 +118,7 @@ fn in_lines(
         };
         lines.push(format!("Relay {address}: {contact}; {delivered}."));
     }
-    let held = [
+    let aside = [
         (member.waiting, "waits for others to arrive"),
         (member.quarantined, "is set aside because it breaks a rule"),
         (member.stuck, "cannot be applied together with others"),
@@ -116,13 +127,13 @@ fn in_lines(
             "is sealed under a key that this device lacks",
         ),
     ];
-    for (number, what) in held.into_iter().filter(|(number, _)| *number > 0) {
+    for (number, what) in aside.into_iter().filter(|(number, _)| *number > 0) {
         lines.push(format!("Of what came, {number} {what}."));
     }
     if member.forked_logs > 0 {
         lines.push(format!(
-            "{} used in two places (a copied or restored device); both are kept.",
-            count(member.forked_logs, "log")
+            "{} used in two places at once (copied or restored); what both wrote is kept.",
+            count(member.forked_logs, "device folder")
         ));
     }
     for (number, draft) in drafts {
@@ -187,9 +198,12 @@ pub fn check(arguments: &Check, device: &Device, output: &Output) -> Result<Ende
         }),
         || {
             let mut lines = checked.problems.clone();
+            let entries = match output.verbose {
+                true => format!("{}, ", count(checked.store.entries, "entry")),
+                false => String::new(),
+            };
             lines.push(format!(
-                "{} and {} in {} were read.",
-                count(checked.store.entries, "entry"),
+                "{entries}{} in {} were read.",
                 count(checked.changes, "change"),
                 count(checked.documents, "record")
             ));

@@ -222,6 +222,11 @@ fn answer(saved: &Saved, kind: &Kind, verb: Verb, device: &Device, output: &Outp
         if !(safety || field.conflict || field.proposal || verb == Verb::Decided) {
             continue;
         }
+        let withdrawn = field.field == "void" && !field.conflict;
+        if withdrawn && field.reads.as_str() == Some("void") {
+            output.say("It reads as withdrawn. Nothing is deleted.");
+            continue;
+        }
         let reads = match (&field.reads, field.conflict) {
             (serde_json::Value::Null, true) => {
                 "is in conflict: nothing counts until somebody decides".to_owned()

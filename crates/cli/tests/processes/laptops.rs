@@ -1,10 +1,8 @@
 //! The screens of laptops and of operators.
 
-use super::screens::{golden, settled, zero_width};
 use super::shapes::Relay;
+use super::stage::{Laptop, WIDTHS, compare, uncoloured};
 use super::{Said, program};
-
-const WIDTHS: [&str; 2] = ["80", "160"];
 
 const RING: &str = r#"{"type":"Polygon","coordinates":[[[17.9,44.1],[17.902,44.1],[17.902,44.102],[17.9,44.102],[17.9,44.1]]]}"#;
 const NORTH: &str = r#"{"type":"Polygon","coordinates":[[[17.9,44.1],[17.902,44.1],[17.902,44.103],[17.9,44.103],[17.9,44.1]]]}"#;
@@ -17,63 +15,6 @@ const FILE: &str = r#"{"type":"FeatureCollection","features":[
 {"type":"Feature","properties":{"ID":"HA-7","Name":"ثالريدور"},"geometry":{"type":"Polygon","coordinates":[[[17.7,44.1],[17.702,44.1],[17.702,44.102],[17.7,44.102],[17.7,44.1]]]}}
 ]}"#;
 
-/// A laptop whose clock stands still.
-struct Laptop(tempfile::TempDir);
-
-/// Six o'clock of today, UTC: where the laptops' clocks stand.
-fn clock_s() -> u64 {
-    let now = std::time::SystemTime::now();
-    let since = now.duration_since(std::time::UNIX_EPOCH).unwrap();
-    since.as_secs() / 86_400 * 86_400 + 6 * 3_600
-}
-
-impl Laptop {
-    fn joined(relay: &Relay, name: &str, scope: &str) -> Self {
-        let laptop = Self(tempfile::tempdir().unwrap());
-        laptop.run(&["init", "--name", name, "--no-encryption"]);
-        let new = [
-            "enrol", "new", "--name", name, "--role", "device", "--scope", scope,
-        ];
-        let enrolment = relay.ops(&new).json(0);
-        laptop.run(&["join", enrolment["code"].as_str().unwrap()]);
-        laptop
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.0.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
-    }
-
-    fn said(&self, columns: &str, arguments: &[&str]) -> Said {
-        let mut command = program(env!("CARGO_BIN_EXE_cairn"));
-        command
-            .env("CAIRN_CLOCK_S", clock_s().to_string())
-            .env("COLUMNS", columns)
-            .env("LC_ALL", "C.UTF-8")
-            .args(["--tz", "UTC", "--data-dir"])
-            .arg(self.0.path().join("data"))
-            .args(arguments);
-        Said::of(command.output().unwrap())
-    }
-
-    #[track_caller]
-    fn run(&self, arguments: &[&str]) -> Said {
-        let said = self.said("80", arguments);
-        assert!(matches!(said.code, 0 | 3), "{arguments:?}: {said:#?}");
-        said
-    }
-
-    /// Compares what a command shows with the file of that name, at both widths.
-    fn screen(&self, name: &str, arguments: &[&str]) {
-        let folder = self.0.path().display().to_string();
-        for columns in WIDTHS {
-            let said = self.said(columns, arguments);
-            compare(name, columns, arguments, &said, &folder);
-        }
-    }
-}
-
 #[test]
 fn screens_of_a_laptop_and_of_operators() {
     let relay = Relay::start();
@@ -83,8 +24,13 @@ fn screens_of_a_laptop_and_of_operators() {
     recording(&alpha, &delta);
     until_all_is_seen(&relay, &alpha, &delta);
     reading(&alpha, &delta);
+    near(&alpha);
+    colours(&alpha);
     operators(&relay, &alpha, &delta);
-    deciding(&alpha);
+    files(&alpha);
+    deciding(&alpha, &delta);
+    mistakes(&alpha);
+    revoked(&relay, &alpha);
 }
 
 fn recording(alpha: &Laptop, delta: &Laptop) {
@@ -141,7 +87,6 @@ fn reading(alpha: &Laptop, delta: &Laptop) {
     alpha.screen("conflicts", &["conflicts"]);
     alpha.screen("status", &["status"]);
     alpha.screen("explain", &["explain", "hazard_class"]);
-    alpha.screen("help", &["--help"]);
     alpha.screen("error-unknown-record", &["show", "HA-99"]);
     alpha.screen("error-misspelt-field", &["list", "--where", "statsu=open"]);
 }
@@ -189,93 +134,153 @@ fn operators(relay: &Relay, alpha: &Laptop, delta: &Laptop) {
     }
 }
 
-fn deciding(alpha: &Laptop) {
-    let decide = |take: &str| -> Said {
+fn near(alpha: &Laptop) {
+    alpha.screen("near", &["near", "44.1010, 17.9010", "--within", "20km"]);
+    alpha.screen("near-nothing", &["near", "10.5, 20.25", "--within", "500m"]);
+}
+
+/// Screens in colour say the same as without, and none is coloured where nobody wants it.
+fn colours(alpha: &Laptop) {
+    for (name, arguments) in [
+        ("list", vec!["list"]),
+        ("show-conflict", vec!["show", "HA-1"]),
+        ("conflicts", vec!["conflicts"]),
+        ("status", vec!["status"]),
+        ("near", vec!["near", "44.1010, 17.9010", "--within", "20km"]),
+        ("error", vec!["show", "HA-99"]),
+    ] {
+        let with = |color: &str| {
+            let all = [&["--color", color][..], &arguments].concat();
+            alpha.said("80", &all)
+        };
+        let (coloured, plain) = (with("always"), with("never"));
+        let never = format!("{}{}", plain.out, plain.words);
+        assert!(!never.contains('\x1b'), "{name}: {plain:#?}");
+        assert_eq!(uncoloured(&coloured.out), plain.out, "{name}");
+        assert_eq!(uncoloured(&coloured.words), plain.words, "{name}");
+        let any = format!("{}{}", coloured.out, coloured.words).contains('\x1b');
+        assert_eq!(any, name != "status", "{name}: {coloured:#?}");
+        compare(&format!("{name}-colour"), "80", &arguments, &coloured, "");
+    }
+}
+
+fn files(alpha: &Laptop) {
+    let areas = alpha.path("areas-out.geojson");
+    alpha.screen("export", &["export", &areas, "hazardous_area"]);
+    alpha.screen("check", &["check"]);
+    alpha.screen("explain-kind", &["explain", "accident"]);
+    alpha.screen("explain-code", &["explain", "split_18"]);
+    alpha.screen("settings", &["config", "show"]);
+    // A session and an accident beside the areas.
+    alpha.run(&[
+        "new",
+        "eore_session",
+        "--set",
+        "local_id=EORE-1",
+        "--set",
+        "age_bands=split_18",
+        "--set",
+        "session_date=2026-11-20",
+        "--set",
+        "method=interactive_group_session",
+        "--set",
+        "reached/female/18_plus=34",
+    ]);
+    alpha.run(&[
+        "new",
+        "accident",
+        "--set",
+        "local_id=ACC-1",
+        "--set",
+        "record_type=accident",
+        "--set",
+        "date=2026-11-19",
+        "--position",
+        "44.1030, 17.9030",
+        "--set",
+        "casualties/injured/male/adult/civilian=1",
+    ]);
+    alpha.screen("list-kinds", &["list"]);
+    alpha.screen("show-session", &["show", "EORE-1"]);
+}
+
+/// Proposals, decisions with and without the right to decide, and what is taken back.
+fn deciding(alpha: &Laptop, delta: &Laptop) {
+    // Each of these saves something, so each stands once, at a width of its own.
+    let once = |laptop: &Laptop, name: &str, columns: &str, arguments: &[&str]| {
+        let said = laptop.said(columns, arguments);
+        compare(name, columns, arguments, &said, &laptop.path(""));
+    };
+    let new = [
+        "new",
+        "hazardous_area",
+        "--set",
+        "hazard_class=suspected",
+        "--position",
+        "44.2, 17.9",
+    ];
+    once(alpha, "new", "80", &new);
+    once(alpha, "new", "160", &new);
+    let closing = ["edit", "HA-9", "--set", "status=closed"];
+    once(delta, "edit-proposal", "80", &closing);
+    let lower = ["edit", "HA-9", "--set", "hazard_class=suspected"];
+    once(delta, "edit-proposal", "160", &lower);
+    let take = |field, letter| {
         let reason = ["--reason", "walked together"];
-        let arguments = [
-            &["decide", "HA-1", "--field", "perimeter", "--take", take][..],
+        [
+            &["decide", "HA-1", "--field", field, "--take", letter][..],
             &reason,
-        ];
-        alpha.run(&arguments.concat())
+        ]
+        .concat()
     };
-    let said = decide("B");
-    compare("decide", "80", &["decide", "HA-1", "…"], &said, "");
+    once(alpha, "decide", "80", &take("perimeter", "B"));
+    let seven = [
+        "decide", "HA-7", "--field", "status", "--take", "reading", "--reason", "not yet",
+    ];
+    once(alpha, "decide", "160", &seven);
     alpha.screen("conflicts-after", &["conflicts", "HA-1"]);
+    let withdraw = ["withdraw", "HA-9", "--reason", "recorded twice, see HA-7"];
+    let dry: Vec<&str> = withdraw.into_iter().chain(["--dry-run"]).collect();
+    alpha.screen("withdraw-dry-run", &dry);
+    once(alpha, "withdraw", "80", &withdraw);
+    alpha.screen("status-waiting", &["status"]);
 }
 
-fn compare(name: &str, columns: &str, arguments: &[&str], said: &Said, folder: &str) {
-    let typed = arguments.join(" ");
-    let text = format!(
-        "$ cairn {typed}\n{}---\n{}exit {}\n",
-        said.out, said.words, said.code
+/// What goes wrong, and what then is said to be done.
+fn mistakes(alpha: &Laptop) {
+    let area = ["new", "hazardous_area", "--set", "hazard_class=confirmed"];
+    let elsewhere: Vec<&str> = area.into_iter().chain(["--scope", "south"]).collect();
+    alpha.screen("error-unknown-scope", &elsewhere);
+    alpha.screen(
+        "error-unknown-kind",
+        &["new", "minefeld", "--set", "local_id=X"],
     );
-    let limit: usize = columns.parse().unwrap();
-    for line in text.lines().skip(1) {
-        // Escapes take no place, and nobody breaks a path or a code.
-        let one_word = !line.trim().contains(' ');
-        assert!(
-            line.chars().filter(|c| !zero_width(*c)).count() <= limit || one_word,
-            "{name} is wider than {columns} columns: {line}"
-        );
-    }
-    let text = match folder {
-        "" => text,
-        folder => text.replace(folder, "FOLDER"),
-    };
-    let text = ordered(name, &settled(&text));
-    golden(&format!("{name}-{columns}.txt"), &text);
+    alpha.screen(
+        "error-unknown-code",
+        &["edit", "HA-1", "--set", "hazard_class=certain"],
+    );
+    alpha.screen("error-place", &["near", "Ashvimere"]);
+    // Nobody listens on a port that was free a moment ago.
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nobody = socket.local_addr().unwrap().to_string();
+    drop(socket);
+    let unreachable = ["sync", "--deadline", "2s", "--peer", &nobody];
+    alpha.screen("error-unreachable", &unreachable);
+    let busy = alpha.held();
+    alpha.screen("error-locked", &["status"]);
+    busy.close().unwrap();
 }
 
-/// In an order that chance does not decide: ids are random, and rows and values stand in their order.
-fn ordered(name: &str, text: &str) -> String {
-    let (shown, words) = text.split_once("---\n").unwrap_or((text, ""));
-    let mut lines: Vec<String> = shown.lines().map(str::to_owned).collect();
-    let lettered = |line: &str| {
-        line.strip_prefix("  ").is_some_and(|rest| {
-            rest.starts_with(|c: char| c.is_ascii_uppercase()) && rest.get(1..3) == Some("  ")
-        })
-    };
-    let mut index = 0;
-    while index < lines.len() {
-        let count = lines[index..]
-            .iter()
-            .take_while(|line| lettered(line))
-            .count();
-        let mut values: Vec<String> = lines[index..index + count]
-            .iter()
-            .map(|line| line[3..].to_owned())
-            .collect();
-        values.sort();
-        for (at, value) in values.into_iter().enumerate() {
-            lines[index + at] = format!("  {}{value}", (b'A' + at as u8) as char);
-        }
-        index += count.max(1);
-    }
-    match name {
-        "list" | "list-conflicts" => lines[1..].sort(),
-        "ops-docs" | "ops-sessions" => {
-            let trips = |line: &String| match line.rsplit_once("  ") {
-                Some((start, end)) if end.parse::<u64>().is_ok() => format!("{start}  N"),
-                _ => line.clone(),
-            };
-            lines = lines.iter().map(trips).collect();
-            lines[2..].sort();
-            lines.dedup();
-        }
-        "ops-conflicts" | "conflicts" => {
-            let starts = |line: &String| line.contains("COD-E00") || line.contains("  xxxx");
-            let mut blocks: Vec<Vec<String>> = Vec::new();
-            for line in lines.split_off(1) {
-                if starts(&line) || blocks.is_empty() {
-                    blocks.push(Vec::new());
-                }
-                blocks.last_mut().unwrap().push(line);
-            }
-            blocks.sort();
-            lines.extend(blocks.into_iter().flatten());
-        }
-        _ => {}
-    }
-    let shown: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    format!("{shown}---\n{words}")
+/// What a device hands in after it was shut out is kept, and marked.
+fn revoked(relay: &Relay, alpha: &Laptop) {
+    alpha.run(&["sync"]);
+    let echo = Laptop::joined(relay, "Team Echo", "north/hazards:rw");
+    echo.run(&["sync"]);
+    let lost = ["revoke", "Team Echo", "--reason", "laptop lost"];
+    relay.ops(&lost).json(0);
+    echo.run(&["edit", "HA-7", "--set", "slope=flat"]);
+    echo.screen("error-revoked", &["sync"]);
+    alpha.run(&["sync"]);
+    alpha.screen("list-unverified", &["list", "--search", "HA-7"]);
+    alpha.screen("show-unverified", &["show", "HA-7"]);
 }

@@ -2,7 +2,10 @@
 
 mod laptops;
 mod screens;
+mod screens_field;
+mod screens_help;
 mod shapes;
+mod stage;
 mod usage;
 
 use serde_json::Value;

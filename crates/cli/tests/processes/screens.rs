@@ -3,12 +3,10 @@
 //! What differs from run to run (ids, ports, bytes, durations, the relay's clock) is replaced by words.
 //! Written anew with `CAIRN_BLESS=1`; look at the difference before it is committed.
 
+use super::stage::uncoloured;
 use super::{Said, program};
 use std::path::{Path, PathBuf};
-
-pub(crate) fn zero_width(c: char) -> bool {
-    matches!(c, '\u{2066}'..='\u{2069}')
-}
+use unicode_width::UnicodeWidthStr as _;
 
 pub(crate) fn golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -148,14 +146,9 @@ fn demo(folder: &PathBuf, columns: &str, arguments: &[&str], locale: &str) -> Sa
     let said = Said::of(command.output().unwrap());
     assert_eq!(said.code, 0, "{said:#?}");
     let limit: usize = columns.parse().unwrap();
-    for line in said.out.lines().filter(|line| !line.contains("--data-dir")) {
-        let mut escape = false;
-        let shown = line.chars().filter(|c| {
-            let hidden = escape || *c == '\x1b' || zero_width(*c);
-            escape = (escape || *c == '\x1b') && *c != 'm';
-            !hidden
-        });
-        assert!(shown.count() <= limit, "wider than {columns}: {line}");
+    let plain = uncoloured(&said.out);
+    for line in plain.lines().filter(|line| !line.contains("--data-dir")) {
+        assert!(line.width() <= limit, "wider than {columns}: {line}");
     }
     said
 }
