@@ -185,7 +185,7 @@ pub enum Command {
             it off again. Excel, KML, GPX and GeoPackage files come later."
     )]
     Export(Export),
-    /// Look over everything that is stored: hashes, chains, signatures, lists
+    /// Look over everything that is stored here, and say what is damaged
     #[command(
         after_help = "Example:\n  cairn check --repair\n\nA repair deletes nothing: what cannot be read is set aside."
     )]

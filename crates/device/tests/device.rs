@@ -97,6 +97,9 @@ fn two_devices_join_record_and_agree() {
     let status = alpha.status().unwrap();
     assert_eq!(status.member.unsent_changes, 0);
     assert!(status.relays[0].delivered && status.relays[0].last_contact_s.is_some());
+    let held = alpha.held().unwrap();
+    let compared: Vec<_> = held.compared_s.keys().copied().collect();
+    assert_eq!(compared, [held.scopes[0].scope], "equal in all it may see");
     assert_eq!(alpha.show("HA-1", None).unwrap().stage(), Stage::AtRelay);
 
     let taken = sync(&bravo);
@@ -458,7 +461,9 @@ fn a_deadline_that_leaves_no_time_seals_and_loses_nothing() {
             .call_blocking(|store| store.outbox_len() == 1)
             .unwrap()
     );
+    assert!(device.held().unwrap().compared_s.is_empty());
     assert_eq!(sync(&device).changes_sent, 1);
+    assert_eq!(device.held().unwrap().compared_s.len(), 1);
 }
 
 #[test]

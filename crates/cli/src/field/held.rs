@@ -148,3 +148,83 @@ fn alike(held: &Held) -> bool {
     let first = times.next();
     times.all(|time| Some(time) == first)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_device::member::Totals;
+    use cairn_wire::ids::ScopeId;
+
+    fn scope(number: u8, name: &str, held: bool, documents: u64) -> HeldScope {
+        HeldScope {
+            scope: ScopeId([number; 16]),
+            name: name.to_owned(),
+            held,
+            totals: Totals {
+                documents,
+                newest_s: 1_710_000_000, // 9 Mar 2024 16:00 UTC
+                ..Totals::default()
+            },
+        }
+    }
+
+    fn compared(times: &[(u8, i64)]) -> Held {
+        Held {
+            scopes: vec![
+                scope(1, "north", true, 2),
+                scope(2, "south", true, 0),
+                scope(3, "west", false, 0),
+            ],
+            last_contact_s: Some(1_710_020_000),
+            compared_s: times
+                .iter()
+                .map(|(number, at)| (ScopeId([*number; 16]), *at))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn one_time_says_how_old_all_is_where_it_is_one() {
+        let (output, at) = (Output::plain(false), 1_710_013_000);
+        let said = held_in_words(&compared(&[(1, at), (2, at)]), &output);
+        let expected = "Held here: north (2 records, newest 9 Mar 2024 16:00) and south (no record), \
+                        as of 9 Mar 2024 19:36. Not held, and nothing said of: west.";
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn areas_of_different_age_each_say_their_own_and_the_oldest_counts() {
+        let output = Output::plain(false);
+        let held = compared(&[(1, 1_710_013_000)]);
+        let said = held_in_words(&held, &output);
+        assert!(
+            said.contains("north (2 records, newest 9 Mar 2024 16:00, as of 9 Mar 2024 19:36)")
+        );
+        assert!(
+            said.contains("south (no record, never fully synced)"),
+            "{said}"
+        );
+        let mut object = json!({});
+        insert_held(&held, &mut object);
+        assert_eq!(object["as_of"], Json::Null, "of one area nothing is known");
+        assert_eq!(object["data"][0]["compared_at"], "2024-03-09T19:36:40Z");
+        assert_eq!(object["data"][1]["newest_recorded_at"], Json::Null);
+        assert_eq!(object["scopes_not_held"], json!(["west"]));
+        let both = compared(&[(1, 1_710_013_000), (2, 1_710_000_000)]);
+        insert_held(&both, &mut object);
+        assert_eq!(object["as_of"], "2024-03-09T16:00:00Z");
+    }
+
+    #[test]
+    fn a_relay_that_only_answered_makes_nothing_newer() {
+        let (output, held) = (Output::plain(false), compared(&[]));
+        assert_eq!(as_of_in_words(&held, &output), "never fully synced");
+        assert_eq!(
+            held_in_lines(&held, &output),
+            "Areas of work held here:\n  \
+             north  2 records  newest 9 Mar 2024 16:00  never compared with a relay\n  \
+             south  no record                           never compared with a relay\n\
+             Not held, and nothing said of: west."
+        );
+    }
+}

@@ -7,6 +7,8 @@ use unicode_width::UnicodeWidthStr as _;
 
 /// Every command with those below it, in the order in which help lists them.
 fn helps(command: &mut Command, columns: usize, out: &mut String) {
+    // Whatever the variables of whoever runs this are set to.
+    *command = std::mem::take(command).mut_args(|argument| argument.hide_env_values(true));
     let mut help = command.render_help().to_string();
     if help.contains("(see more with '--help')") {
         help = command.render_long_help().to_string();

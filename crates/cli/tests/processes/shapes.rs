@@ -308,7 +308,16 @@ fn syncing(relay: &Relay, device: &Device) {
             "oldest_unsent_s",
             "conflicts",
             "relays",
+            "scopes_held",
+            "scopes_not_held",
+            "data",
+            "as_of",
         ],
+    );
+    assert_eq!(
+        status["as_of"],
+        Value::Null,
+        "not compared with a relay yet"
     );
     has(
         &status["relays"][0],
@@ -345,6 +354,8 @@ fn syncing(relay: &Relay, device: &Device) {
         (&status["unsent_changes"], &status["relays"][0]["delivered"]),
         (&0.into(), &true.into())
     );
+    assert_eq!(status["as_of"], status["data"][0]["compared_at"]);
+    assert!(status["as_of"].is_string(), "{status:#}");
     let check = device.run(&["check"]).json(0);
     assert_eq!(
         (&check["schema"], &check["ok"]),
