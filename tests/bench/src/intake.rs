@@ -4,7 +4,7 @@
 //! are real members on real QUIC whose own stores are in memory, for their disks are not what is
 //! measured; they share the processors with it.
 
-use crate::{Failure, Report, edits_of, number};
+use crate::{Failure, Report, edits_of};
 use cairn_bench::generate;
 use cairn_device::member::{Member, Moment, SealLimits, TableKey};
 use cairn_device::records::{Envelope, input, schema};
@@ -22,8 +22,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-const SCOPE: &str = "country/hazards:rw";
-/// Teams that send at the same time.
+/// Teams that send at the same time, each from a district of its own.
 const TEAMS: usize = 8;
 /// Edits that follow each new record.
 const EDITS_OF_A_RECORD: usize = 9;
@@ -79,7 +78,7 @@ fn intake(report: &mut Report, entries: Entries, changes: usize) -> Result<Centr
         .enable_all()
         .build()?;
     let codes: Vec<String> = (0..TEAMS)
-        .map(|n| centre.code(&format!("Team {n}"), &[SCOPE]))
+        .map(|n| centre.code(&format!("Team {n}"), &[&format!("district-{n}/hazards:rw")]))
         .collect();
     let prepared: Result<Vec<Team>, Failure> = std::thread::scope(|threads| {
         let running: Vec<_> = codes
@@ -268,39 +267,53 @@ fn after_the_storm(report: &mut Report) -> Result<(), Failure> {
     })?;
 
     let started = Instant::now();
-    let mut syncs: Vec<Child> = Vec::with_capacity(DEVICES);
+    let mut syncs: Vec<(&Path, Child)> = Vec::with_capacity(DEVICES);
     for (n, (at, _)) in devices.iter().enumerate() {
         let due = WITHIN.mul_f64(n as f64 / DEVICES as f64);
         std::thread::sleep(due.saturating_sub(started.elapsed()));
-        let mut command = Command::new(binaries().join("cairn"));
-        command.arg("--data-dir").arg(at).args(["--json", "sync"]);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        syncs.push(command.spawn()?);
+        syncs.push((at, sync(at)?));
     }
     let begun = started.elapsed().as_secs_f64();
-    let mut sent = 0;
-    for sync in syncs {
-        let done = sync.wait_with_output()?;
-        assert!(done.status.success(), "a device is not served");
-        let said: serde_json::Value = serde_json::from_slice(&done.stdout)?;
-        sent += number(&said, "changes_sent");
+    let mut again = 0;
+    while let Some((at, syncing)) = syncs.pop() {
+        let done = syncing.wait_with_output()?;
+        match done.status.code() {
+            Some(0) => {}
+            // Not reached in time: whoever holds the device presses the button again.
+            Some(4) => {
+                again += 1;
+                syncs.push((at, sync(at)?));
+            }
+            _ => panic!("a device is not served: {done:?}"),
+        }
     }
     let seconds = started.elapsed().as_secs_f64();
-    assert_eq!(sent, (DEVICES * CHANGES_OF_A_DEVICE) as u64);
+    let all = DEVICES * CHANGES_OF_A_DEVICE;
+    centre.eventually(&["status"], |status| status["documents"] == all);
     let memory = centre.peak_resident_bytes() as f64 / 1e6;
     report.add(
         format!("{DEVICES} devices reconnect, each with {CHANGES_OF_A_DEVICE} changes"),
         "≤ 30 s, relay ≤ 400 MB",
-        format!("all served in {seconds:.1} s, begun within {begun:.1} s; relay {memory:.0} MB"),
+        format!(
+            "all served in {seconds:.1} s, begun within {begun:.1} s, {again} times tried again; \
+             relay at most {memory:.0} MB"
+        ),
         seconds <= 30.0 && memory <= 400.0,
     );
     Ok(())
 }
 
-/// A device that joined, synced, and has saved what it will hand over.
+fn sync(at: &Path) -> Result<Child, Failure> {
+    let mut command = Command::new(binaries().join("cairn"));
+    command.arg("--data-dir").arg(at).args(["--json", "sync"]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Ok(command.spawn()?)
+}
+
+/// A device that joined and has saved what it will hand over.
 fn ready(at: &Path, code: &str) -> Result<(), Failure> {
     let device = Device::create(at, "Fleet", &DeviceOptions::default())?;
     device.join(code, false)?;
