@@ -47,6 +47,17 @@ fn time_seen_from(seconds: i64, now_s: i64, zone: &TimeZone) -> String {
     format!("{} {clock}{wrong}", at.strftime("%-d %b %Y"))
 }
 
+/// A time that somebody has set, such as when a code runs out: no clock wrote it, so none is doubted.
+pub fn time_set(seconds: i64, zone: &TimeZone) -> String {
+    match Timestamp::from_second(seconds) {
+        Ok(at) => {
+            let at = at.to_zoned_datetime(zone.clone());
+            at.strftime("%-d %b %Y %H:%M").to_string()
+        }
+        Err(_) => "an unknown time".to_owned(),
+    }
+}
+
 /// An age in its largest unit: `3 days`.
 pub fn age(seconds: u64) -> String {
     match seconds {
@@ -295,6 +306,8 @@ mod tests {
             "4 Dec 2026 06:00 (wrong clock)"
         );
         assert_eq!(time_seen_from(i64::MAX, now, &zone), "at an unknown time");
+        assert_eq!(time_set(now + 864_000, &zone), "4 Dec 2026 06:00");
+        assert_eq!(time_set(i64::MAX, &zone), "an unknown time");
     }
 
     #[test]

@@ -149,6 +149,9 @@ fn number(object: &Json) -> Option<&str> {
 /// Fields that a person has seen in the first line, or that say nothing about the ground.
 const NOT_SHOWN: [&str; 3] = ["kind", "scope", "schema_version"];
 
+/// The field that keeps how a record was decided.
+const DECISIONS: &str = "decisions";
+
 /// `cairn.record/1` in lines.
 pub(crate) fn record_in_lines(object: &Json, output: &Output) -> String {
     let text = |key: &str| object.get(key).and_then(Json::as_str).unwrap_or_default();
@@ -265,6 +268,9 @@ pub(crate) fn field_in_lines(name: &str, field: &Json, output: &Output) -> Strin
         .get("values")
         .and_then(Json::as_array)
         .unwrap_or(&no_values);
+    if name == DECISIONS && !output.verbose {
+        return decisions_in_lines(values, output);
+    }
     let is = |value: &Json, key: &str| value.get(key).and_then(Json::as_bool) == Some(true);
     let conflict = is(field, "conflict");
     let open = conflict || values.iter().any(|value| is(value, "proposal"));
@@ -285,11 +291,7 @@ pub(crate) fn field_in_lines(name: &str, field: &Json, output: &Output) -> Strin
     let mut lines = format!("{name}: {reads}{mark}\n");
     for value in values.iter().filter(|_| open || doubtful || output.verbose) {
         let text = |key: &str| value.get(key).and_then(Json::as_str).unwrap_or_default();
-        let when = text("recorded_at").parse::<jiff::Timestamp>();
-        let when = when.map_or_else(
-            |_| "without a date".to_owned(),
-            |at| words::time(at.as_second(), &output.zone),
-        );
+        let when = when_in_words(text("recorded_at"), output);
         let mut marks = String::new();
         for (key, word) in [
             (
@@ -327,13 +329,39 @@ pub(crate) fn field_in_lines(name: &str, field: &Json, output: &Output) -> Strin
     lines
 }
 
+/// Which fields were decided, by whom, when and why.
+fn decisions_in_lines(values: &[Json], output: &Output) -> String {
+    let line = |value: &Json| {
+        let text = |key: &str| value.get(key).and_then(Json::as_str).unwrap_or_default();
+        let of = value.pointer("/value/field").and_then(Json::as_str);
+        let mut line = format!(
+            "decided: {}   by {}, {}",
+            one_line(of.unwrap_or("a field")),
+            one_line(text("by")),
+            when_in_words(text("recorded_at"), output)
+        );
+        if value.get("verified").and_then(Json::as_bool) != Some(true) {
+            line.push_str("   not verified");
+        }
+        if !text("reason").is_empty() {
+            line.push_str(&format!("   because: {}", one_line(text("reason"))));
+        }
+        line + "\n"
+    };
+    values.iter().map(line).collect()
+}
+
+/// A time of `cairn.record/1`.
+fn when_in_words(text: &str, output: &Output) -> String {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(at) => words::time(at.as_second(), &output.zone),
+        Err(_) => "without a date".to_owned(),
+    }
+}
+
 fn change_in_lines(entry: &Json, output: &Output) -> String {
     let text = |key: &str| entry.get(key).and_then(Json::as_str).unwrap_or_default();
-    let when = text("recorded_at").parse::<jiff::Timestamp>();
-    let when = when.map_or_else(
-        |_| "without a date".to_owned(),
-        |at| words::time(at.as_second(), &output.zone),
-    );
+    let when = when_in_words(text("recorded_at"), output);
     let mut lines = format!("\n{when}   by {}", one_line(text("by")));
     if entry.get("verified").and_then(Json::as_bool) != Some(true) {
         lines.push_str("   not verified");
@@ -552,5 +580,42 @@ fn takes(field_type: &FieldType) -> &'static str {
         FieldType::Position => "position",
         FieldType::Perimeter => "perimeter",
         FieldType::Entry(_) => "entry",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_says_what_by_whom_when_and_why() {
+        let decided = json!({ "conflict": false, "reads": [{ "field": "slope" }], "values": [{
+            "by": "Team Alpha",
+            "decision": true,
+            "reason": "measured on site",
+            "recorded_at": "2024-03-09T16:00:00Z",
+            "value": { "field": "slope" },
+            "verified": true,
+        }]});
+        assert_eq!(
+            field_in_lines(DECISIONS, &decided, &Output::plain(false)),
+            "decided: slope   by Team Alpha, 9 Mar 2024 16:00   because: measured on site\n"
+        );
+    }
+
+    #[test]
+    fn what_waits_for_a_decision_is_named_with_the_command_that_decides() {
+        let open = json!({ "short_code": "SH5-6JJ", "fields": {
+            "slope": { "conflict": true, "values": [] },
+            "status": { "conflict": false, "values": [{ "proposal": true }] },
+            "marking": { "conflict": false, "values": [{ "proposal": false }] },
+        }});
+        let said = open_in_words(&open).unwrap_or_default();
+        assert_eq!(
+            said,
+            "To be decided: slope (conflict) and status (proposal). Next: cairn decide SH5-6JJ \
+             --field FIELD --take LETTER --reason TEXT"
+        );
+        assert_eq!(open_in_words(&json!({ "fields": {} })), None);
     }
 }

@@ -16,7 +16,7 @@ pub fn lines(command: &OpsCommand, answer: &Json, output: &Output) -> String {
         OpsCommand::Enrol { .. } => {
             output.say(&format!(
                 "Good until {}, for {}. Hand it over so that nobody else sees it.",
-                time(answer, "expires", output),
+                time_set(answer, "expires", output),
                 count(number(answer, "uses"), "device")
             ));
             text(answer, "code").to_owned()
@@ -59,6 +59,14 @@ fn known(json: &Json, key: &str) -> String {
     json.get(key)
         .and_then(Json::as_u64)
         .map_or_else(|| "-".to_owned(), words::grouped)
+}
+
+/// A time that somebody has set.
+fn time_set(of: &Json, key: &str, output: &Output) -> String {
+    match text(of, key).parse::<jiff::Timestamp>() {
+        Ok(at) => words::time_set(at.as_second(), &output.zone),
+        Err(_) => "an unknown time".to_owned(),
+    }
 }
 
 fn time(json: &Json, key: &str, output: &Output) -> String {

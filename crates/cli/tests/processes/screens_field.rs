@@ -32,6 +32,16 @@ fn screens_of_a_laptop_before_and_after_it_joins() {
         let enrolment = relay.ops(&new).json(0);
         enrolment["code"].as_str().unwrap().to_owned()
     };
+    let mut month = program(env!("CARGO_BIN_EXE_cairn"));
+    month
+        .env("CAIRN_RELAY_DIR", relay.dir())
+        .args(["ops", "enrol", "new", "--name", "Team Foxtrot"])
+        .args(["--scope", "south/hazards", "--expires", "30d"]);
+    let month = Said::of(month.output().unwrap()).words;
+    assert!(
+        month.contains("Good until") && !month.contains("clock"),
+        "{month}"
+    );
     let said = laptop.said("80", &["join", &code("south/hazards:rw"), "--defer"]);
     compare("join-defer", "80", &["join", "CODE", "--defer"], &said, "");
     laptop.screen("status-deferred", &["status"]);
