@@ -154,7 +154,7 @@ impl DeviceError {
             "watched" => "leave it running: what is recorded beside it is sent by it",
             "which_scope" => "name it with --scope",
             "not_found" => "see what there is: cairn list",
-            "ambiguous" => "give more digits of the id",
+            "ambiguous" => "name one of them, by its short code or by more digits of its id",
             "unknown_version" => "sync first, or leave --seen out",
             "tables" | "damaged" | "index" => "run cairn check --repair; nothing is deleted",
             "store_failed" | "poisoned" | "disk" => {

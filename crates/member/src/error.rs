@@ -33,7 +33,7 @@ pub enum RequestError {
     #[error("no record {0:?} is held here")]
     NotFound(String),
     /// Several records go by that name.
-    #[error("{asked:?} could be {}", list(.candidates))]
+    #[error("several records go by {asked:?}: {}", list(&spoken(.candidates)))]
     Ambiguous {
         /// What was asked for.
         asked: String,
@@ -85,6 +85,15 @@ pub enum RequestError {
         /// Number of the draft.
         draft: u64,
     },
+}
+
+/// Short codes, which people can say, in place of ids.
+fn spoken(ids: &[String]) -> Vec<String> {
+    let code = |id: &String| match id.parse() {
+        Ok(id) => crate::short_code(&id),
+        Err(_) => id.clone(),
+    };
+    ids.iter().map(code).collect()
 }
 
 fn list(names: &[String]) -> String {
