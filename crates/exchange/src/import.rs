@@ -24,7 +24,7 @@ use crate::{
     fault::{FileFault, Refusal, Warning},
     geojson::{GeoJsonReader, Geometry, Outline},
     mapping::{KEY_FIELD, Mapping, Source, places_by_name},
-    places::{PlaceSource, number, numbers_in},
+    places::{PlaceSource, number, place_in},
     surroundings::{Beside, Sample, Surroundings},
     values::{Answers, DateOrder, refused},
 };
@@ -197,7 +197,7 @@ impl<R: Read + Seek> Import<R> {
                     [north, east] => {
                         Some((number(cells.text(*east))?, number(cells.text(*north))?))
                     }
-                    [one] => numbers_of(cells.text(*one)),
+                    [one] => place_in(cells.text(*one)),
                     _ => None,
                 });
                 sample.see(found);
@@ -340,18 +340,6 @@ fn looks_like_json<R: Read + Seek>(input: &mut R) -> Result<bool, FileFault> {
         .iter()
         .find(|byte| !b"\xef\xbb\xbf\xff\xfe\0\x1e".contains(byte) && !byte.is_ascii_whitespace());
     Ok(matches!(first, Some(b'{' | b'[')))
-}
-
-/// Two numbers of a text that holds a place, east first: well-known text has them so, other
-/// texts have latitude first.
-fn numbers_of(text: &str) -> Option<(f64, f64)> {
-    let (first, second) = numbers_in(text)?;
-    let wkt = text.contains('(');
-    Some(if wkt {
-        (first, second)
-    } else {
-        (second, first)
-    })
 }
 
 /// The field of a kind that says where it is: a perimeter, else a position.

@@ -13,6 +13,9 @@ use crate::{fault::FileFault, geojson::Outline, import::place_field, places::Pla
 /// Field that holds what `--key` names.
 pub(crate) const KEY_FIELD: &str = "external_id";
 
+/// What stands for the place of any kind of record, in a mapping and as the name of a column.
+const POSITION: &str = "position";
+
 /// Which property of a file goes into which field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
@@ -88,7 +91,7 @@ impl Mapping {
         }
         let own_place = place_field(kind).map(|(name, _)| name);
         let is_place =
-            |path: &str| own_place.is_some() && (path == "position" || Some(path) == own_place);
+            |path: &str| own_place.is_some() && (path == POSITION || Some(path) == own_place);
         let (mut sources, mut place) = (BTreeMap::new(), None);
         for (path, property) in &self.properties {
             if is_place(path) {
@@ -139,8 +142,9 @@ fn place_source(named: &str, outline: &Outline) -> Result<PlaceSource, FileFault
     ))
 }
 
-/// Where a table's places stand by the names of its columns: well-known text, latitude and
-/// longitude, or with a reference system in metres northing and easting.
+/// Where a table's places stand by the names of its columns: well-known text, then latitude and
+/// longitude, or with a reference system in metres northing and easting, then `position`, the
+/// field's own name, as people write a place.
 pub(crate) fn places_by_name(columns: &[String], metres: bool) -> Vec<PlaceSource> {
     let find = |wanted: &str| {
         let mut same = columns
@@ -168,6 +172,7 @@ pub(crate) fn places_by_name(columns: &[String], metres: bool) -> Vec<PlaceSourc
         })
     });
     places.extend(named.or_else(|| if metres { None } else { kobo_pair(columns) }));
+    places.extend(find(POSITION).map(PlaceSource::Text));
     places
 }
 

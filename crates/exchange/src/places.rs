@@ -71,12 +71,26 @@ fn text_of(value: &Json) -> String {
     }
 }
 
-/// Two numbers, east first, without asking what they mean: for looking where most places lie.
+/// The first two numbers of a text that has points for decimals, without asking what they mean.
 pub(crate) fn numbers_in(text: &str) -> Option<(f64, f64)> {
     let mut numbers = text
         .split(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e' | 'E')))
         .filter_map(|word| word.parse::<f64>().ok());
     Some((numbers.next()?, numbers.next()?))
+}
+
+/// The first place that a text holds, east first, without asking whether it can be: for looking
+/// where most places lie.
+pub(crate) fn place_in(text: &str) -> Option<(f64, f64)> {
+    let text = text.trim();
+    if text.contains('(') {
+        // Well-known text has east first itself.
+        return numbers_in(text);
+    }
+    if odk(text).is_some() {
+        return numbers_in(text).map(|(north, east)| (east, north));
+    }
+    input::position(text).ok().map(|at| (at.lon(), at.lat()))
 }
 
 /// A number that may have a comma for its point.

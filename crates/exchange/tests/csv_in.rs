@@ -398,3 +398,64 @@ fn what_every_row_says_is_said_where_a_row_is_silent() {
     assert_eq!(text(second, "reporting"), "session");
     assert_eq!(second.warnings[0].code, "date_in_future");
 }
+
+#[test]
+fn a_column_called_position_is_the_place() {
+    for (of, header) in [
+        ("accident", "local_id,position"),
+        ("hazardous_area", "local_id,Position"),
+        ("survey_visit", "local_id,POSITION"),
+    ] {
+        let mut table = format!("{header}\n");
+        for row in 0..12 {
+            table.push_str(&format!("P-{row},\"44.10{row:02}, 17.90{row:02}\"\n"));
+        }
+        // As people and programs write it; swapped; nowhere; no place at all.
+        table.push_str("P-12,\"44,1012; 17,9012\"\n");
+        table.push_str("P-13,44.1013 17.9013 560.5 4.2\n");
+        table.push_str("P-14,\"17.9014, 44.1014\"\n");
+        table.push_str("P-15,\"117.9, 44.1\"\n");
+        table.push_str("P-16,\"0, 0\"\n");
+        table.push_str("P-17,by the river\n");
+        let import = open(&table, of, &[], &ImportOptions::default()).unwrap();
+        let column = header.split_once(',').unwrap().1;
+        assert_eq!(
+            import.notes(),
+            [format!("Places are taken from “{column}”.")]
+        );
+        assert!(import.unmapped().is_empty());
+        let found: Vec<Row> = import.map(|row| row.unwrap()).collect();
+        for (index, row) in found.iter().take(14).enumerate() {
+            let part = index as i64 * 1_000;
+            let at = Position::new(441_000_000 + part, 179_000_000 + part).unwrap();
+            let edits = &taken(row).edits;
+            let said = edits.iter().any(|edit| match edit {
+                Edit::Set { field, value, .. } => {
+                    field == "position" && *value == position_value(at)
+                }
+                Edit::Place { at: place, .. } => *place == at,
+                _ => false,
+            });
+            assert!(said, "{of}, row {index}: {edits:?}");
+        }
+        let codes: Vec<&str> = found[14..].iter().map(|row| refusal(row).code).collect();
+        assert_eq!(
+            codes,
+            [
+                "coordinates_swapped",
+                "coordinates_swapped",
+                "no_fix",
+                "bad_position"
+            ]
+        );
+    }
+    // Two columns say more than one; where they say nothing, the one does.
+    let table = "latitude,longitude,position\n44.1,17.9,\"45.0, 18.0\"\n,,\"45.0, 18.0\"\n";
+    let lat = |row: &Row| match value(taken(row), "position") {
+        Some(Value::List(place)) => place[0].clone(),
+        other => panic!("{other:?}"),
+    };
+    let found = rows(table, "accident", &[]);
+    assert_eq!(lat(&found[0]), Value::Int(441_000_000));
+    assert_eq!(lat(&found[1]), Value::Int(450_000_000));
+}
