@@ -368,6 +368,9 @@ pub struct Near {
     /// How far to look, such as 500m or 2km
     #[arg(long, value_name = "DISTANCE", default_value = "2km", value_parser = metres)]
     pub within: f64,
+    /// All, however many lines the terminal has
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `cairn show`.

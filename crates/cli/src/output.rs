@@ -168,6 +168,24 @@ impl Output {
         words::table(rows, self.columns, spared)
     }
 
+    /// The first of these rows, as many as stand in so many lines, one at least; and how many these are.
+    #[must_use]
+    pub fn table_fitting(
+        &self,
+        mut rows: Vec<Vec<String>>,
+        spared: &[usize],
+        lines_max: usize,
+    ) -> (String, usize) {
+        rows.truncate(lines_max.max(1));
+        loop {
+            let text = self.table_sparing(&rows, spared);
+            if rows.len() <= 1 || text.lines().count() <= lines_max {
+                return (text, rows.len());
+            }
+            rows.pop();
+        }
+    }
+
     /// What went wrong: on standard output with `--json`, where scripts read, else on standard error.
     pub fn failure(&self, failure: &Failure) {
         if self.json {

@@ -213,22 +213,16 @@ fn on_screen(
     let (give, take) = channel();
     let give = move |one| give.send(one).is_ok();
     let total = device.each_listed(filter, Some(lines_max), give)?;
-    let mut rows: Vec<Vec<String>> = take
+    let rows: Vec<Vec<String>> = take
         .into_iter()
         .map(|one| {
             let doubled = duplicates.contains_key(&one.line.id);
             columns(&one, doubled, output.columns, output.verbose, &output.zone)
         })
         .collect();
-    let text = loop {
-        let text = output.table_sparing(&rows, &spared(output.verbose));
-        if rows.len() <= 1 || text.lines().count() <= lines_max {
-            break text;
-        }
-        rows.pop();
-    };
+    let (text, shown) = output.table_fitting(rows, &spared(output.verbose), lines_max);
     output.bytes(output.marked(text).as_bytes());
-    Ok((total, rows.len() as u64))
+    Ok((total, shown as u64))
 }
 
 fn in_lines(

@@ -42,8 +42,19 @@ pub fn near(arguments: &Arguments, device: &Device, output: &Output) -> Result<E
         "records": records,
     });
     insert_held(&held, &mut object);
-    output.say(&held_in_words(&held, output));
-    output.answer(&object, || in_lines(&near, is_way, output));
+    let above = held_in_words(&held, output);
+    output.say(&above);
+    let last = last_words(&near, arguments.within, &held, output);
+    let around = format!("{above}\n{last}\n{LEFT_OUT}");
+    let lines_max = output
+        .lines_above(&around)
+        .filter(|_| !arguments.all && !output.json);
+    let (lines, shown) = in_lines(&near, is_way, lines_max, output);
+    output.answer(&object, || lines);
+    if shown < near.records.len() {
+        let more = words::grouped((near.records.len() - shown) as u64);
+        output.say(&LEFT_OUT.replace('N', &more));
+    }
     let holds_any = held.scopes.iter().any(|scope| scope.held);
     if holds_any && near.without_place > 0 {
         output.say(&format!(
@@ -55,9 +66,12 @@ pub fn near(arguments: &Arguments, device: &Device, output: &Output) -> Result<E
             words::grouped(near.without_place)
         ));
     }
-    output.say(&last_words(&near, arguments.within, &held, output));
+    output.say(&last);
     Ok(Ended::Done)
 }
+
+/// Said below what a terminal shows of more: the nearest, or the first on the way.
+const LEFT_OUT: &str = "… and N more: --all, or look less far with --within";
 
 fn last_words(near: &Near, within_m: f64, held: &Held, output: &Output) -> String {
     let scopes = held.scopes.iter().filter(|scope| scope.held);
@@ -134,7 +148,13 @@ fn to_json(near: &NearRecord, is_way: bool) -> Json {
     })
 }
 
-fn in_lines(near: &Near, is_way: bool, output: &Output) -> String {
+/// Rows, and how many of them are shown.
+fn in_lines(
+    near: &Near,
+    is_way: bool,
+    lines_max: Option<usize>,
+    output: &Output,
+) -> (String, usize) {
     let rows: Vec<Vec<String>> = near
         .records
         .iter()
@@ -142,7 +162,8 @@ fn in_lines(near: &Near, is_way: bool, output: &Output) -> String {
         .collect();
     // On a narrow terminal go first: when it was recorded, its kind.
     let first = usize::from(is_way);
-    output.table_sparing(&rows, &[first + 7, first + 4])
+    let spared = [first + 7, first + 4];
+    output.table_fitting(rows, &spared, lines_max.unwrap_or(usize::MAX))
 }
 
 fn columns(near: &NearRecord, is_way: bool, output: &Output) -> Vec<String> {

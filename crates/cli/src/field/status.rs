@@ -28,6 +28,7 @@ pub fn status(device: &Device, output: &Output) -> Result<Ended, Failure> {
         })
         .collect();
     let duplicates = device.duplicates()?.len() as u64;
+    let unverified: u64 = held.scopes.iter().map(|it| it.totals.unverified).sum();
     let mut object = json!({
         "schema": "cairn.status/1",
         "device": status.device.to_string(),
@@ -40,6 +41,7 @@ pub fn status(device: &Device, output: &Output) -> Result<Ended, Failure> {
         "conflicts": member.conflicts,
         "proposals": member.proposals,
         "duplicates": duplicates,
+        "unverified": unverified,
         "waiting": member.waiting,
         "quarantined": member.quarantined,
         "stuck": member.stuck,
@@ -54,7 +56,14 @@ pub fn status(device: &Device, output: &Output) -> Result<Ended, Failure> {
     insert_held(&held, &mut object);
     let drafts = drafts(device, member.drafts)?;
     output.answer(&object, || {
-        in_lines(&status, device.name(), &held, &drafts, duplicates, output)
+        in_lines(
+            &status,
+            device.name(),
+            &held,
+            &drafts,
+            (duplicates, unverified),
+            output,
+        )
     });
     Ok(Ended::Done)
 }
@@ -76,7 +85,7 @@ fn in_lines(
     name: &str,
     held: &Held,
     drafts: &[(u64, String)],
-    duplicates: u64,
+    (duplicates, unverified): (u64, u64),
     output: &Output,
 ) -> String {
     let member = &status.member;
@@ -91,6 +100,12 @@ fn in_lines(
             "{} with conflicts, {} with proposals. See: cairn conflicts",
             count(member.conflicts, "record"),
             member.proposals
+        ));
+    }
+    if unverified > 0 {
+        lines.push(format!(
+            "{} with values that are not verified, marked in: cairn list",
+            count(unverified, "record")
         ));
     }
     if duplicates > 0 {

@@ -283,4 +283,5 @@ fn revoked(relay: &Relay, alpha: &Laptop) {
     alpha.run(&["sync"]);
     alpha.screen("list-unverified", &["list", "--search", "HA-7"]);
     alpha.screen("show-unverified", &["show", "HA-7"]);
+    alpha.screen("status-unverified", &["status"]);
 }

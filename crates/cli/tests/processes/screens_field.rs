@@ -94,6 +94,24 @@ fn on_a_terminal(laptop: &Laptop) {
         let plain = plain.unwrap();
         assert!(!plain.contains('\x1b'), "{plain:?}");
     }
+    let near = ["near", "-48.7, -121.8", "--within", "500km"];
+    let nearest = terminal(laptop, &near, &[]).unwrap();
+    let shown = lines_of_24(&nearest);
+    let rows = shown
+        .iter()
+        .filter(|line| line.contains("DEMO-HA-"))
+        .count();
+    let more = format!("… and {} more: --all", 60 - rows);
+    assert!(
+        rows > 3 && nearest.contains(&more),
+        "no {more:?}: {nearest}"
+    );
+    let all = terminal(laptop, &[&near[..], &["--all"]].concat(), &[]).unwrap();
+    assert_eq!(numbers(&all).len(), 60, "{all}");
+    assert!(
+        numbers(&all).starts_with(&numbers(&nearest)),
+        "nearest first: {all}"
+    );
     // Eight proposals take more lines than there are.
     let listed = laptop.run(&["--json", "list", "--limit", "8"]).json(0);
     for record in listed["records"].as_array().unwrap() {
@@ -116,6 +134,12 @@ fn on_a_terminal(laptop: &Laptop) {
     let all = terminal(laptop, &["conflicts", "--all"], &[]).unwrap();
     let blocks = all.lines().filter(|line| line.contains("DEMO-HA-"));
     assert_eq!(blocks.count(), 8, "{all}");
+}
+
+/// The numbers of records, in the order in which they are shown.
+fn numbers(text: &str) -> Vec<&str> {
+    let words = text.split_whitespace();
+    words.filter(|word| word.starts_with("DEMO-HA-")).collect()
 }
 
 /// The lines of a screen, which is to show them all together with the prompt.
