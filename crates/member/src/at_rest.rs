@@ -11,8 +11,8 @@
 //!
 //! This is a form of derived tables, which are filled again when they do not read: it may change.
 
-use chacha20poly1305::aead::{Aead, Payload};
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use chacha20poly1305::aead::{Aead, AeadInOut, Payload};
+use chacha20poly1305::{KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
 const SEALING_CONTEXT: &str = "cairn 2026 derived table sealing v1";
@@ -20,6 +20,9 @@ const NONCE_CONTEXT: &str = "cairn 2026 derived table nonce v1";
 const NAME_CONTEXT: &str = "cairn 2026 derived table names v1";
 const LOCAL_SCOPE_CONTEXT: &str = "cairn 2026 key of frames before a grant v1";
 const NONCE_BYTES: usize = 24;
+const TAG_BYTES: usize = 16;
+/// Bytes of a sealed value behind the value itself.
+pub(crate) const AFTER_VALUE_BYTES: usize = TAG_BYTES;
 const SEGMENT_BYTES: usize = 16;
 
 /// A sealed value does not open: another table key, or bytes that changed. Our own store's fault.
@@ -112,33 +115,29 @@ impl TableKey {
         out
     }
 
-    /// Opens what [`Self::seal`] made for this place: key and value.
-    pub(crate) fn open(
+    /// Opens what [`Self::seal`] made for this place: key and value, decrypted where they lie.
+    pub(crate) fn open<'a>(
         &self,
         hashed: &[u8],
-        sealed: &[u8],
-    ) -> Result<(Vec<u8>, Vec<u8>), TableSealError> {
-        let (nonce, ciphertext) = sealed
-            .split_first_chunk::<NONCE_BYTES>()
+        sealed: &'a mut [u8],
+    ) -> Result<(&'a [u8], &'a [u8]), TableSealError> {
+        let (nonce, rest) = sealed
+            .split_first_chunk_mut::<NONCE_BYTES>()
             .ok_or(TableSealError)?;
-        let mut plaintext = self
-            .cipher
-            .decrypt(
+        let (plaintext, tag) = rest
+            .split_last_chunk_mut::<TAG_BYTES>()
+            .ok_or(TableSealError)?;
+        self.cipher
+            .decrypt_inout_detached(
                 &XNonce::from(*nonce),
-                Payload {
-                    msg: ciphertext,
-                    aad: hashed,
-                },
+                hashed,
+                (&mut *plaintext).into(),
+                &Tag::from(*tag),
             )
             .map_err(|_| TableSealError)?;
-        let key_bytes = plaintext.first_chunk::<4>().ok_or(TableSealError)?;
-        let value_at = 4 + u32::from_be_bytes(*key_bytes) as usize;
-        if value_at > plaintext.len() {
-            return Err(TableSealError);
-        }
-        let value = plaintext.split_off(value_at);
-        plaintext.drain(..4);
-        Ok((plaintext, value))
+        let (key_bytes, rest) = plaintext.split_first_chunk::<4>().ok_or(TableSealError)?;
+        rest.split_at_checked(u32::from_be_bytes(*key_bytes) as usize)
+            .ok_or(TableSealError)
     }
 
     fn nonce(&self, hashed: &[u8], plaintext: &[u8]) -> [u8; NONCE_BYTES] {
@@ -164,21 +163,27 @@ mod tests {
 
     #[test]
     fn a_value_reads_back_in_its_place_and_nowhere_else() {
+        type Opened = Result<(Vec<u8>, Vec<u8>), TableSealError>;
+        let open = |key: TableKey, place: &[u8], sealed: &[u8]| -> Opened {
+            let mut sealed = sealed.to_vec();
+            let (key, value) = key.open(place, &mut sealed)?;
+            Ok((key.to_vec(), value.to_vec()))
+        };
         let place = key().hashed(3, b"scope and document");
         let sealed = key().seal(&place, b"scope and document", b"a place name");
         assert_eq!(
-            key().open(&place, &sealed),
+            open(key(), &place, &sealed),
             Ok((b"scope and document".to_vec(), b"a place name".to_vec()))
         );
         let other = key().hashed(4, b"scope and document");
-        assert_eq!(key().open(&other, &sealed), Err(TableSealError));
+        assert_eq!(open(key(), &other, &sealed), Err(TableSealError));
         let stranger = TableKey::from_bytes(&[8; 32]);
-        assert_eq!(stranger.open(&place, &sealed), Err(TableSealError));
+        assert_eq!(open(stranger, &place, &sealed), Err(TableSealError));
         for at in 0..sealed.len() {
             let mut bent = sealed.clone();
             bent[at] ^= 1;
-            assert_eq!(key().open(&place, &bent), Err(TableSealError), "byte {at}");
-            assert_eq!(key().open(&place, &sealed[..at]), Err(TableSealError));
+            assert_eq!(open(key(), &place, &bent), Err(TableSealError), "byte {at}");
+            assert_eq!(open(key(), &place, &sealed[..at]), Err(TableSealError));
         }
     }
 

@@ -2,22 +2,27 @@
 //!
 //! Lists, searches and whatever asks what is near look at the lines of all records. A row for each
 //! would cost a look-up and an opening for each; so the lines of a scope stand together, some dozens
-//! in one row, in the order in which the records came. A record keeps its place for life: an edit
-//! writes its page anew. What is asked for by id is found through its row in
-//! [`Kept::Summaries`], which also keeps its outline on the ground. How many records there are, and
-//! of which sort, is counted whenever a page is written and stands in a row of its own, so nobody
-//! need read a page for it.
+//! in one page, in the order in which the records came. A record keeps its place for life: an edit
+//! writes its page anew. A page is three rows: the [heads](crate::head) of its lines, the rest of them,
+//! and the words by which they are searched; most questions read the heads alone. What is asked for by
+//! id is found through its row in [`Kept::Summaries`], which also keeps its outline on the ground. How
+//! many records there are, and of which sort, is counted whenever a page is written and stands in a row
+//! of its own, and so does [what is probably recorded twice](crate::alike): nobody need compare lines
+//! for it.
 //!
 //! All of it becomes visible together with the documents that it speaks of.
 
+use crate::alike::{Settling, Traits};
 use crate::error::MemberError;
+use crate::head::{self, Head};
 use crate::line::{Line, LineBytes, TEXT_BYTES_MAX, cut};
 use crate::tables::{Kept, Tables, Writes, document_key};
-use cairn_records::{Outline, Record};
+use cairn_records::{Likeness, Outline, Record};
 use cairn_wire::codec;
 use cairn_wire::ids::{DocumentId, ScopeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Lines of a page. More makes reading all of them cheaper, and one edit dearer.
 const PAGE_LINES: usize = 64;
@@ -62,7 +67,8 @@ fn words(line: &Line, record: &Record) -> String {
     for text in cairn_records::summary::texts(record) {
         add(text);
     }
-    cut(&words, WORDS_BYTES_MAX)
+    // Searched without regard to case.
+    cut(&words.to_lowercase(), WORDS_BYTES_MAX)
 }
 
 /// Records of a scope, counted.
@@ -76,6 +82,8 @@ pub struct Totals {
     pub proposals: u64,
     /// Those with a value whose author is not verified.
     pub unverified: u64,
+    /// Those that are probably the same as another one here.
+    pub duplicates: u64,
     /// Their newest change by the devices' clocks, seconds since 1970; of no record, 0.
     pub newest_s: i64,
 }
@@ -87,25 +95,36 @@ impl Totals {
         self.conflicts += other.conflicts;
         self.proposals += other.proposals;
         self.unverified += other.unverified;
+        self.duplicates += other.duplicates;
         self.newest_s = self.newest_s.max(other.newest_s);
     }
 
-    fn count(&mut self, line: &Line) {
+    fn count(&mut self, head: &Head<'_>) {
         self.documents += 1;
-        self.conflicts += u64::from(line.summary.conflicts > 0);
-        self.proposals += u64::from(line.summary.proposals > 0);
-        self.unverified += u64::from(line.summary.unverified > 0);
-        self.newest_s = self.newest_s.max(line.recorded_at_s);
+        self.conflicts += u64::from(head.has_conflicts());
+        self.proposals += u64::from(head.has_proposals());
+        self.unverified += u64::from(head.is_unverified());
+        self.duplicates += u64::from(head.is_alike());
+        self.newest_s = self.newest_s.max(head.recorded_at_s);
     }
 
-    /// A line gives way to a newer one. What was newest stays: changes are never taken back.
-    fn uncount(&mut self, line: &LineBytes<'_>) {
+    /// A head gives way to a newer one. What was newest stays: changes are never taken back.
+    fn uncount(&mut self, head: &Head<'_>) {
         self.documents = self.documents.saturating_sub(1);
         let less = |number: &mut u64, had: bool| *number = number.saturating_sub(u64::from(had));
-        less(&mut self.conflicts, line.conflicts > 0);
-        less(&mut self.proposals, line.proposals > 0);
-        less(&mut self.unverified, line.unverified > 0);
+        less(&mut self.conflicts, head.has_conflicts());
+        less(&mut self.proposals, head.has_proposals());
+        less(&mut self.unverified, head.is_unverified());
+        less(&mut self.duplicates, head.is_alike());
     }
+}
+
+/// Where a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct At {
+    pub(crate) scope: ScopeId,
+    page: u32,
+    slot: u32,
 }
 
 /// Where a record's line is, and its outline.
@@ -116,11 +135,12 @@ struct Place {
     outline: codec::Bytes,
 }
 
-/// Given a line's scope and bytes; answers whether to go on.
-pub(crate) type VisitLine<'a> = &'a mut dyn FnMut(&ScopeId, &[u8]) -> Result<bool, MemberError>;
-/// Given the line's words too.
-pub(crate) type VisitWords<'a> =
-    &'a mut dyn FnMut(&ScopeId, &[u8], &str) -> Result<bool, MemberError>;
+/// Given where a line is, and its head; answers whether to go on.
+pub(crate) type VisitHead<'a> = &'a mut dyn FnMut(At, &Head<'_>) -> Result<bool, MemberError>;
+/// Given where a line is, and all of it; answers whether to go on.
+pub(crate) type VisitLine<'a> = &'a mut dyn FnMut(At, &LineBytes<'_>) -> Result<bool, MemberError>;
+/// Given a page, and the heads of its lines; answers whether to go on.
+type VisitHeads<'a> = &'a mut dyn FnMut(At, &[u8]) -> Result<bool, MemberError>;
 
 /// Puts lines into their pages, and new ones at the end.
 pub(crate) fn put(
@@ -128,32 +148,71 @@ pub(crate) fn put(
     lines: Vec<FreshLine>,
     writes: &mut Writes,
 ) -> Result<(), MemberError> {
-    let mut scopes: BTreeMap<ScopeId, Vec<FreshLine>> = BTreeMap::new();
+    let mut catalogue = Catalogue {
+        tables,
+        scopes: BTreeMap::new(),
+    };
+    let mut settling = Settling::default();
     for line in lines {
-        scopes.entry(line.line.scope).or_default().push(line);
+        catalogue.put(line, &mut settling, writes)?;
     }
-    for (scope, lines) in scopes {
-        let mut pages = Pages::open(tables, scope)?;
-        for line in lines {
-            pages.put(line, writes)?;
-        }
-        pages.write(writes);
+    settling.settle(&mut catalogue, writes)?;
+    for (scope, pages) in catalogue.scopes {
+        pages.write(&scope, writes);
     }
     Ok(())
 }
 
-/// Calls `visit` with the bytes of every line of a scope, or of all, in no order that means anything;
-/// it answers whether to go on.
+/// Calls `visit` with the head of every line of a scope, or of all, in no order that means anything; it
+/// answers whether to go on.
+pub(crate) fn each_head(
+    tables: &Tables<'_>,
+    scope: Option<&ScopeId>,
+    visit: VisitHead<'_>,
+) -> Result<(), MemberError> {
+    each_page(tables, scope, &mut |at, heads| {
+        visit_heads(at, heads, visit)
+    })
+}
+
+/// The same of those in whose words all these stand, which are in lower case.
+pub(crate) fn each_with_words(
+    tables: &Tables<'_>,
+    scope: Option<&ScopeId>,
+    wanted: &[String],
+    visit: VisitHead<'_>,
+) -> Result<(), MemberError> {
+    let stand_in = |text: &str| wanted.iter().all(|wanted| text.contains(wanted.as_str()));
+    each_page(tables, scope, &mut |at, heads| {
+        let words = tables.read(Kept::Words, &at.page_key())?;
+        let words = words.unwrap_or_default();
+        let words = WordsPage::read(&words)?;
+        // A page in which not all stand has no record in which they do.
+        if !stand_in(words.text) {
+            return Ok(true);
+        }
+        let mut each = words.each();
+        visit_heads(at, heads, &mut |at, head| {
+            let words = each.next().transpose()?;
+            if words.is_some_and(stand_in) {
+                return visit(at, head);
+            }
+            Ok(true)
+        })
+    })
+}
+
+/// Calls `visit` with every line of a scope, or of all, as [`each_head`] does.
 pub(crate) fn each(
     tables: &Tables<'_>,
     scope: Option<&ScopeId>,
     visit: VisitLine<'_>,
 ) -> Result<(), MemberError> {
-    let prefix = scope.map_or(&[][..], |scope| &scope.0);
-    tables.each(Kept::Lines, prefix, &mut |key, page| {
-        let scope = scope_of(key)?;
-        for line in parts(page) {
-            if !visit(&scope, line?)? {
+    each_page(tables, scope, &mut |at, heads| {
+        let lines = tables.read(Kept::Lines, &at.page_key())?;
+        let lines = lines.ok_or_else(damaged)?;
+        for ((slot, head), rest) in (0..).zip(parts(heads)).zip(parts(&lines)) {
+            if !visit(At { slot, ..at }, &LineBytes::read(head?, rest?)?)? {
                 return Ok(false);
             }
         }
@@ -161,24 +220,24 @@ pub(crate) fn each(
     })
 }
 
-/// Calls `visit` with the line and the words of every record, as [`each`] does.
-pub(crate) fn each_with_words(
+fn each_page(
     tables: &Tables<'_>,
     scope: Option<&ScopeId>,
-    visit: VisitWords<'_>,
+    visit: VisitHeads<'_>,
 ) -> Result<(), MemberError> {
     let prefix = scope.map_or(&[][..], |scope| &scope.0);
-    tables.each(Kept::Lines, prefix, &mut |key, page| {
-        let scope = scope_of(key)?;
-        let words = tables.read(Kept::Words, key)?.unwrap_or_default();
-        for (line, words) in parts(page).zip(parts(&words)) {
-            let words = std::str::from_utf8(words?).map_err(|_| damaged())?;
-            if !visit(&scope, line?, words)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    tables.each(Kept::Heads, prefix, &mut |key, heads| {
+        visit(At::of_page(key)?, heads)
     })
+}
+
+fn visit_heads(page: At, heads: &[u8], visit: VisitHead<'_>) -> Result<bool, MemberError> {
+    for (slot, head) in (0..).zip(parts(heads)) {
+        if !visit(At { slot, ..page }, &Head::read(head?)?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The line of one record.
@@ -190,12 +249,48 @@ pub(crate) fn line(
     let Some(place) = place(tables, scope, id)? else {
         return Ok(None);
     };
-    let page = tables.read(Kept::Lines, &page_key(scope, place.page))?;
-    let page = page.ok_or_else(damaged)?;
-    let bytes = parts(&page)
-        .nth(place.slot as usize)
-        .ok_or_else(damaged)??;
-    Ok(Some(Line::decode(*scope, bytes)?))
+    lines(tables, &[place.at(scope)])?
+        .pop()
+        .map(Some)
+        .ok_or_else(damaged)
+}
+
+/// Lines by where they are, in the same order; each page is read once.
+pub(crate) fn lines(tables: &Tables<'_>, wanted: &[At]) -> Result<Vec<Line>, MemberError> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_unstable_by_key(|index| wanted[*index]);
+    let mut found: Vec<Option<Line>> = Vec::new();
+    found.resize_with(wanted.len(), || None);
+    let of_one_page = |one: &usize, other: &usize| {
+        let (one, other) = (wanted[*one], wanted[*other]);
+        (one.scope, one.page) == (other.scope, other.page)
+    };
+    for some in order.chunk_by(of_one_page) {
+        let Some(first) = some.first() else {
+            continue;
+        };
+        let key = wanted[*first].page_key();
+        let heads = tables.read(Kept::Heads, &key)?.ok_or_else(damaged)?;
+        let rest = tables.read(Kept::Lines, &key)?.ok_or_else(damaged)?;
+        let mut slots = (0..).zip(parts(&heads).zip(parts(&rest)));
+        let mut here = None;
+        for index in some {
+            let at = wanted[*index];
+            while here.as_ref().is_none_or(|(slot, _)| *slot < at.slot) {
+                here = Some(slots.next().ok_or_else(damaged)?);
+            }
+            let (slot, (head, rest)) = here.take().ok_or_else(damaged)?;
+            if slot != at.slot {
+                return Err(damaged());
+            }
+            let line = LineBytes::read(head?, rest?)?;
+            found[*index] = Some(line.to_line(at.scope));
+        }
+    }
+    found
+        .into_iter()
+        .map(|line| line.ok_or_else(damaged))
+        .collect()
 }
 
 /// The outline of one record; `None` if nobody said where it is.
@@ -233,111 +328,278 @@ struct TotalsRow {
     last_lines: u32,
 }
 
-/// The pages of a scope that a run changes.
-struct Pages<'a> {
+/// What a run changes.
+pub(crate) struct Catalogue<'a> {
     tables: &'a Tables<'a>,
-    scope: ScopeId,
+    scopes: BTreeMap<ScopeId, Pages>,
+}
+
+/// The pages of a scope that a run changes.
+struct Pages {
     row: TotalsRow,
-    changed: BTreeMap<u32, Page>,
+    /// By what they hold and their number.
+    parts: BTreeMap<(Kept, u32), Parts>,
 }
 
-#[derive(Default)]
-struct Page {
-    lines: Vec<Vec<u8>>,
-    words: Vec<Vec<u8>>,
-    other_words: bool,
+/// What stands in one row of a page.
+struct Parts {
+    each: Vec<Vec<u8>>,
+    changed: bool,
 }
 
-impl<'a> Pages<'a> {
-    fn open(tables: &'a Tables<'a>, scope: ScopeId) -> Result<Self, MemberError> {
-        let row = tables.read(Kept::Totals, &scope.0)?;
-        let row = row.map(|bytes| codec::decode(&bytes)).transpose()?;
-        Ok(Self {
-            tables,
-            scope,
-            row: row.unwrap_or_default(),
-            changed: BTreeMap::new(),
-        })
+impl<'a> Catalogue<'a> {
+    pub(crate) fn tables(&self) -> &'a Tables<'a> {
+        self.tables
     }
 
-    fn put(&mut self, fresh: FreshLine, writes: &mut Writes) -> Result<(), MemberError> {
+    fn pages(&mut self, scope: &ScopeId) -> Result<&mut Pages, MemberError> {
+        match self.scopes.entry(*scope) {
+            Entry::Occupied(held) => Ok(held.into_mut()),
+            Entry::Vacant(place) => {
+                let row = self.tables.read(Kept::Totals, &scope.0)?;
+                let row = row.map(|bytes| codec::decode(&bytes)).transpose()?;
+                Ok(place.insert(Pages {
+                    row: row.unwrap_or_default(),
+                    parts: BTreeMap::new(),
+                }))
+            }
+        }
+    }
+
+    fn parts(&mut self, kept: Kept, at: At) -> Result<&mut Vec<Vec<u8>>, MemberError> {
+        let tables = self.tables;
+        let parts = match self.pages(&at.scope)?.parts.entry((kept, at.page)) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(place) => place.insert(Parts::read(tables, kept, at)?),
+        };
+        Ok(&mut parts.each)
+    }
+
+    /// Puts a part into its place, or at the end. Answers what stood there.
+    fn replace(
+        &mut self,
+        kept: Kept,
+        at: At,
+        part: Vec<u8>,
+    ) -> Result<Option<Vec<u8>>, MemberError> {
+        let parts = self.parts(kept, at)?;
+        let end = parts.len();
+        let before = match parts.get_mut(at.slot as usize) {
+            Some(before) if *before == part => return Ok(Some(part)),
+            Some(before) => Some(std::mem::replace(before, part)),
+            None if at.slot as usize == end => {
+                parts.push(part);
+                None
+            }
+            None => return Err(damaged()),
+        };
+        let pages = self.pages(&at.scope)?;
+        if let Some(parts) = pages.parts.get_mut(&(kept, at.page)) {
+            parts.changed = true;
+        }
+        Ok(before)
+    }
+
+    fn put(
+        &mut self,
+        fresh: FreshLine,
+        settling: &mut Settling,
+        writes: &mut Writes,
+    ) -> Result<(), MemberError> {
         let FreshLine {
             line,
             outline,
             words,
         } = fresh;
-        let known = place(self.tables, &self.scope, &line.id)?;
-        let (page, slot) = match &known {
-            Some(place) => (place.page, place.slot),
-            None => self.next_slot(),
+        let known = place(self.tables, &line.scope, &line.id)?;
+        let at = match &known {
+            Some(place) => place.at(&line.scope),
+            None => self.pages(&line.scope)?.next_slot(line.scope),
         };
-        let lines = self.page(page)?;
-        let words = words.into_bytes();
-        let end = lines.lines.len();
-        match lines.lines.get_mut(slot as usize) {
-            Some(before) => {
-                let had = std::mem::replace(before, line.encode());
-                let said = lines.words.get_mut(slot as usize).ok_or_else(damaged)?;
-                lines.other_words |= *said != words;
-                *said = words;
-                self.row.totals.uncount(&LineBytes::read(&had)?);
-            }
-            None if slot as usize == end => {
-                lines.lines.push(line.encode());
-                lines.words.push(words);
-                lines.other_words = true;
-            }
-            None => return Err(damaged()),
+        let (mut head, rest) = (line.encode_head(), line.encode_rest());
+        let now = Traits::of(&LineBytes::read(&head, &rest)?);
+        let head_before = self.parts(Kept::Heads, at)?.get(at.slot as usize).cloned();
+        let rest_before = self.replace(Kept::Lines, at, rest)?;
+        let before = match (&head_before, &rest_before) {
+            (Some(head), Some(rest)) => Some(Traits::of(&LineBytes::read(head, rest)?)),
+            _ => None,
+        };
+        if let Some(before) = &head_before {
+            head::keep_alike(&mut head, before);
+            self.pages(&line.scope)?
+                .row
+                .totals
+                .uncount(&Head::read(before)?);
         }
-        self.row.totals.count(&line);
+        for likeness in settling.note((line.scope, line.id), before.as_ref(), &now, writes) {
+            head::set_alike(&mut head, likeness, false);
+        }
+        self.pages(&line.scope)?
+            .row
+            .totals
+            .count(&Head::read(&head)?);
+        self.replace(Kept::Heads, at, head)?;
+        self.replace(Kept::Words, at, words.into_bytes())?;
         if known.is_none_or(|place| place.outline.0 != outline) {
             let place = Place {
-                page,
-                slot,
+                page: at.page,
+                slot: at.slot,
                 outline: codec::Bytes(outline),
             };
-            let key = document_key(&self.scope, &line.id);
+            let key = document_key(&line.scope, &line.id);
             writes.put(Kept::Summaries, key, codec::encode(&place));
         }
         Ok(())
     }
 
-    fn next_slot(&mut self) -> (u32, u32) {
+    /// Where a record's line is, new ones included.
+    fn place(
+        &self,
+        scope: &ScopeId,
+        id: &DocumentId,
+        writes: &Writes,
+    ) -> Result<Option<At>, MemberError> {
+        let place = match writes.row(Kept::Summaries, document_key(scope, id)) {
+            Some(row) => row.map(codec::decode::<Place>).transpose()?,
+            None => place(self.tables, scope, id)?,
+        };
+        Ok(place.map(|place| place.at(scope)))
+    }
+
+    /// The records of that id, in whichever scope.
+    pub(crate) fn held(
+        &self,
+        id: &DocumentId,
+        writes: &Writes,
+    ) -> Result<Vec<(ScopeId, DocumentId)>, MemberError> {
+        let mut scopes: Vec<ScopeId> = totals(self.tables)?.into_keys().collect();
+        scopes.extend(self.scopes.keys());
+        scopes.sort_unstable();
+        scopes.dedup();
+        let mut held = Vec::new();
+        for scope in scopes {
+            if self.place(&scope, id, writes)?.is_some() {
+                held.push((scope, *id));
+            }
+        }
+        Ok(held)
+    }
+
+    /// What a record's line says by which it may be like others.
+    pub(crate) fn traits(
+        &mut self,
+        (scope, id): (ScopeId, DocumentId),
+        writes: &Writes,
+    ) -> Result<Option<Traits>, MemberError> {
+        let Some(at) = self.place(&scope, &id, writes)? else {
+            return Ok(None);
+        };
+        let slot = at.slot as usize;
+        let head = self.parts(Kept::Heads, at)?.get(slot).cloned();
+        let head = head.ok_or_else(damaged)?;
+        let rest = self.parts(Kept::Lines, at)?.get(slot);
+        let line = LineBytes::read(&head, rest.ok_or_else(damaged)?)?;
+        Ok(Some(Traits::of(&line)))
+    }
+
+    /// Says whether a record is like another one for this reason.
+    pub(crate) fn set_alike(
+        &mut self,
+        (scope, id): (ScopeId, DocumentId),
+        likeness: Likeness,
+        is: bool,
+        writes: &Writes,
+    ) -> Result<(), MemberError> {
+        let Some(at) = self.place(&scope, &id, writes)? else {
+            return Ok(());
+        };
+        let head = self.parts(Kept::Heads, at)?.get(at.slot as usize).cloned();
+        let mut head = head.ok_or_else(damaged)?;
+        let was = Head::read(&head)?.is_alike();
+        head::set_alike(&mut head, likeness, is);
+        let is_now = Head::read(&head)?.is_alike();
+        self.replace(Kept::Heads, at, head)?;
+        let totals = &mut self.pages(&scope)?.row.totals;
+        match (was, is_now) {
+            (false, true) => totals.duplicates += 1,
+            (true, false) => totals.duplicates = totals.duplicates.saturating_sub(1),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Parts {
+    fn read(tables: &Tables<'_>, kept: Kept, at: At) -> Result<Self, MemberError> {
+        let bytes = tables.read(kept, &at.page_key())?.unwrap_or_default();
+        let each: Result<Vec<Vec<u8>>, MemberError> = match kept {
+            Kept::Words => WordsPage::read(&bytes)?
+                .each()
+                .map(|words| Ok(words?.as_bytes().to_vec()))
+                .collect(),
+            _ => parts(&bytes).map(|part| Ok(part?.to_vec())).collect(),
+        };
+        Ok(Self {
+            each: each?,
+            changed: false,
+        })
+    }
+}
+
+impl Pages {
+    fn next_slot(&mut self, scope: ScopeId) -> At {
         if self.row.pages == 0 || self.row.last_lines as usize >= PAGE_LINES {
             self.row.pages += 1;
             self.row.last_lines = 0;
         }
         self.row.last_lines += 1;
-        (self.row.pages, self.row.last_lines - 1)
-    }
-
-    fn page(&mut self, number: u32) -> Result<&mut Page, MemberError> {
-        if !self.changed.contains_key(&number) {
-            let key = page_key(&self.scope, number);
-            let read = |kept| -> Result<Vec<Vec<u8>>, MemberError> {
-                let bytes = self.tables.read(kept, &key)?.unwrap_or_default();
-                parts(&bytes).map(|part| Ok(part?.to_vec())).collect()
-            };
-            let page = Page {
-                lines: read(Kept::Lines)?,
-                words: read(Kept::Words)?,
-                other_words: false,
-            };
-            self.changed.insert(number, page);
+        At {
+            scope,
+            page: self.row.pages,
+            slot: self.row.last_lines - 1,
         }
-        self.changed.get_mut(&number).ok_or_else(damaged)
     }
 
-    fn write(self, writes: &mut Writes) {
-        for (number, page) in self.changed {
-            let key = page_key(&self.scope, number);
-            if page.other_words {
-                writes.put(Kept::Words, key.clone(), joined(&page.words));
+    fn write(self, scope: &ScopeId, writes: &mut Writes) {
+        for ((kept, page), parts) in self.parts {
+            if !parts.changed {
+                continue;
             }
-            writes.put(Kept::Lines, key, joined(&page.lines));
+            let bytes = match kept {
+                Kept::Words => WordsPage::joined(&parts.each),
+                _ => joined(&parts.each),
+            };
+            writes.put(kept, page_key(scope, page), bytes);
         }
         let row = codec::encode(&self.row);
-        writes.put(Kept::Totals, self.scope.0.to_vec(), row);
+        writes.put(Kept::Totals, scope.0.to_vec(), row);
+    }
+}
+
+impl Place {
+    fn at(&self, scope: &ScopeId) -> At {
+        At {
+            scope: *scope,
+            page: self.page,
+            slot: self.slot,
+        }
+    }
+}
+
+impl At {
+    fn of_page(key: &[u8]) -> Result<Self, MemberError> {
+        let page = key
+            .get(ScopeId::LEN..)
+            .and_then(|page| page.try_into().ok());
+        Ok(Self {
+            scope: scope_of(key)?,
+            page: u32::from_be_bytes(page.ok_or_else(damaged)?),
+            slot: 0,
+        })
+    }
+
+    fn page_key(&self) -> Vec<u8> {
+        page_key(&self.scope, self.page)
     }
 }
 
@@ -387,6 +649,49 @@ fn parts(mut bytes: &[u8]) -> impl Iterator<Item = Result<&[u8], MemberError>> {
         bytes = rest;
         Some(Ok(part))
     })
+}
+
+/// The words of a page: how many records, for each of them how many bytes, all their words.
+#[derive(Default)]
+struct WordsPage<'a> {
+    lengths: &'a [u8],
+    text: &'a str,
+}
+
+impl<'a> WordsPage<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, MemberError> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        let read = || {
+            let (count, rest) = bytes.split_first_chunk::<2>()?;
+            let count = usize::from(u16::from_be_bytes(*count));
+            let (lengths, text) = rest.split_at_checked(2 * count)?;
+            let text = std::str::from_utf8(text).ok()?;
+            Some(Self { lengths, text })
+        };
+        read().ok_or_else(damaged)
+    }
+
+    /// Of each record.
+    fn each(&self) -> impl Iterator<Item = Result<&'a str, MemberError>> {
+        let mut rest = self.text;
+        self.lengths.chunks_exact(2).map(move |length| {
+            let length = usize::from(u16::from_be_bytes(length.try_into().unwrap_or_default()));
+            let (words, after) = rest.split_at_checked(length).ok_or_else(damaged)?;
+            rest = after;
+            Ok(words)
+        })
+    }
+
+    fn joined(words: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = (words.len() as u16).to_be_bytes().to_vec();
+        for words in words {
+            out.extend_from_slice(&(words.len() as u16).to_be_bytes());
+        }
+        words.iter().for_each(|words| out.extend_from_slice(words));
+        out
+    }
 }
 
 fn damaged() -> MemberError {

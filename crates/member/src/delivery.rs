@@ -79,6 +79,8 @@ pub struct Status {
     pub proposals: u64,
     /// Records with at least one value whose author is not verified.
     pub unverified: u64,
+    /// Records that are probably the same as others here.
+    pub duplicates: u64,
     /// Changes that wait for others.
     pub waiting: u64,
     /// Changes set aside because they break a rule, entries that cannot be read included.
@@ -293,6 +295,7 @@ impl Member {
             status.conflicts += totals.conflicts;
             status.proposals += totals.proposals;
             status.unverified += totals.unverified;
+            status.duplicates += totals.duplicates;
             scopes.insert(scope);
         }
         for scope in &scopes {

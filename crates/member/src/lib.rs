@@ -21,11 +21,13 @@
 //! saved before it is durable, and that no plaintext of a record reaches the store. It must never know
 //! the network, a clock, a source of randomness or a file: time and random bytes are arguments.
 
+mod alike;
 pub mod at_rest;
 mod catalogue;
 mod contents;
 pub mod delivery;
 pub mod error;
+mod head;
 pub mod import;
 pub mod ingest;
 mod likeness;

@@ -3,56 +3,49 @@
 use crate::Member;
 use crate::catalogue;
 use crate::error::{MemberError, RequestError};
-use crate::line::LineBytes;
 use cairn_keys::Membership;
 use cairn_records::duplicate::Seen;
 use cairn_records::geometry::Position;
-use cairn_records::{Doubt, Duplicates, Record, Value, doubt};
+use cairn_records::{Doubt, Duplicates, Likeness, Record, Value, doubt};
 use cairn_store::Store;
 use cairn_wire::ids::{DocumentId, ScopeId};
-use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Records of a scope that are asked where others lie.
 const OTHERS_ASKED_MAX: usize = 256;
+/// Lines that are looked at together.
+const LINES_TOGETHER: usize = 4096;
 
 impl Member {
-    /// Records that are probably the same as others here, by record.
+    /// Records that are probably the same as others here, by record. Which they are is known before;
+    /// only their lines are looked at, to say with which others and why.
     pub fn duplicates(&self, store: &dyn Store) -> Result<Duplicates, MemberError> {
         let tables = self.tables(store);
-        // Most records share nothing with another one: they are told by a hash of their number, and
-        // only the rest are compared.
-        let mut numbers: Vec<u64> = Vec::new();
-        let mut linked: HashSet<DocumentId> = HashSet::new();
-        let mut accidents = false;
-        catalogue::each(&tables, None, &mut |_, bytes| {
-            let line = LineBytes::read(bytes)?;
-            if !line.void {
-                numbers.extend(line.local_id.map(hash_of));
-                accidents |= line.kind == "accident";
-                for other in line.links() {
-                    linked.extend([line.id, other]);
-                }
+        let totals = catalogue::totals(&tables)?;
+        if totals.values().all(|totals| totals.duplicates == 0) {
+            return Ok(Duplicates::new());
+        }
+        let mut alike = Vec::new();
+        // Which accidents of a day are compared depends on all of them.
+        let mut accidents = Vec::new();
+        let mut near = false;
+        catalogue::each_head(&tables, None, &mut |at, head| {
+            near |= head.is_alike_by(Likeness::SameDayNearby);
+            if head.is_alike() {
+                alike.push(at);
+            } else if head.kind == "accident" && !head.is_void() {
+                accidents.push(at);
             }
             Ok(true)
         })?;
-        numbers.sort_unstable();
-        let twice = numbers.windows(2).filter(|two| two[0] == two[1]);
-        let shared: HashSet<u64> = twice.map(|two| two[0]).collect();
+        if near {
+            alike.append(&mut accidents);
+        }
+        alike.sort_unstable();
         let mut seen = Seen::default();
-        if !(shared.is_empty() && linked.is_empty() && !accidents) {
-            catalogue::each(&tables, None, &mut |scope, bytes| {
-                let line = LineBytes::read(bytes)?;
-                let compared = line.kind == "accident"
-                    || linked.contains(&line.id)
-                    || line
-                        .local_id
-                        .is_some_and(|id| shared.contains(&hash_of(id)));
-                if compared {
-                    seen.add(line.id, &line.to_line(*scope).summary);
-                }
-                Ok(true)
-            })?;
+        for some in alike.chunks(LINES_TOGETHER) {
+            for line in catalogue::lines(&tables, some)? {
+                seen.add(line.id, &line.summary);
+            }
         }
         Ok(seen.duplicates())
     }
@@ -99,12 +92,6 @@ impl Member {
         })?;
         Ok(places)
     }
-}
-
-fn hash_of(number: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    number.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Where people said that it is, by field.

@@ -1,15 +1,18 @@
 //! One line per record: what lists show without loading a document, and by which name it is found.
 
+use crate::alike;
 use crate::catalogue::{self, FreshLine};
 use crate::error::{MemberError, RequestError};
+use crate::head::{self, Head, push_text};
 use crate::tables::Tables;
 use crate::trust::{Trust, read_loaded};
 use cairn_documents::{Documents, LoadedDocument, Storage};
 use cairn_records::count::Count;
-use cairn_records::geometry::{Bounds, Position};
+use cairn_records::geometry::Position;
 use cairn_records::{Record, Summary};
 use cairn_wire::ids::{DeviceKey, DocumentId, ScopeId};
 use cairn_wire::limits::LINKS_LISTED_MAX;
+use std::collections::BTreeSet;
 
 /// Digits that are not taken for each other when read over the radio (Crockford's base 32).
 const RADIO_DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -18,7 +21,7 @@ const SHORT_CODE_DIGITS: usize = 6;
 /// Bytes of a text that a line keeps …
 pub(crate) const TEXT_BYTES_MAX: usize = 200;
 /// … and of a code or a date.
-const CODE_BYTES_MAX: usize = 64;
+pub(crate) const CODE_BYTES_MAX: usize = 64;
 /// Candidates that an ambiguous name lists.
 const CANDIDATES_MAX: usize = 8;
 
@@ -77,14 +80,17 @@ impl Line {
         }
     }
 
-    /// Its bytes in a page: see [`LineBytes`].
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// The bytes of its head: see [`Head`].
+    pub(crate) fn encode_head(&self) -> Vec<u8> {
+        head::encode(&self.id, self.recorded_at_s, &self.summary)
+    }
+
+    /// The bytes of the rest: see [`LineBytes`].
+    pub(crate) fn encode_rest(&self) -> Vec<u8> {
         let summary = &self.summary;
         let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes();
-        let mut out = Vec::with_capacity(256);
-        out.extend_from_slice(&self.id.0);
+        let mut out = Vec::with_capacity(192);
         out.extend_from_slice(&self.creator.0);
-        out.extend_from_slice(&self.recorded_at_s.to_be_bytes());
         for number in [
             summary.conflicts as u64,
             summary.proposals as u64,
@@ -95,25 +101,16 @@ impl Line {
             out.extend_from_slice(&count(number));
         }
         let flags = [
-            (summary.void, VOID),
             (summary.extent_not_surveyed, NOT_SURVEYED),
             (summary.centre.is_some(), CENTRE),
-            (summary.bounds.is_some(), BOUNDS),
             (summary.area_m2.is_some(), AREA),
-            (self.import_key.is_some(), IMPORT_KEY),
             (summary.people.is_some(), PEOPLE),
             (summary.people.is_some_and(|people| people.or_more), OR_MORE),
+            (self.import_key.is_some(), IMPORT_KEY),
         ];
         let flags = flags.iter().filter(|(is, _)| *is);
         out.push(flags.map(|(_, flag)| flag).sum());
-        let corners = summary
-            .bounds
-            .map(|bounds| [bounds.south_west, bounds.north_east]);
-        for at in summary
-            .centre
-            .into_iter()
-            .chain(corners.into_iter().flatten())
-        {
+        if let Some(at) = summary.centre {
             out.extend_from_slice(&at.lat_e7.to_be_bytes());
             out.extend_from_slice(&at.lon_e7.to_be_bytes());
         }
@@ -127,24 +124,13 @@ impl Line {
         if let Some(key) = &self.import_key {
             out.extend_from_slice(key);
         }
-        let texts = [
-            (Some(&summary.kind), CODE_BYTES_MAX),
-            (summary.local_id.as_ref(), TEXT_BYTES_MAX),
-            (summary.status.as_ref(), CODE_BYTES_MAX),
-            (summary.hazard_class.as_ref(), CODE_BYTES_MAX),
-            (summary.category.as_ref(), CODE_BYTES_MAX),
-            (summary.date_of_information.as_ref(), CODE_BYTES_MAX),
-            (summary.date.as_ref(), CODE_BYTES_MAX),
-        ];
-        for (text, bytes_max) in texts {
-            match text {
-                None => out.push(0),
-                Some(text) => {
-                    let text = cut(text, bytes_max);
-                    out.push(text.len() as u8 + 1);
-                    out.extend_from_slice(text.as_bytes());
-                }
-            }
+        push_text(&mut out, summary.local_id.as_ref(), TEXT_BYTES_MAX);
+        for text in [
+            &summary.category,
+            &summary.date_of_information,
+            &summary.date,
+        ] {
+            push_text(&mut out, text.as_ref(), CODE_BYTES_MAX);
         }
         let links = summary.duplicates_of.iter().take(LINKS_LISTED_MAX);
         for link in links {
@@ -152,84 +138,61 @@ impl Line {
         }
         out
     }
-
-    pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<Self, MemberError> {
-        Ok(LineBytes::read(bytes)?.to_line(scope))
-    }
 }
 
-const VOID: u8 = 1;
-const NOT_SURVEYED: u8 = 2;
-const CENTRE: u8 = 4;
-const BOUNDS: u8 = 8;
-const AREA: u8 = 16;
+const NOT_SURVEYED: u8 = 1;
+const CENTRE: u8 = 2;
+const AREA: u8 = 4;
+const PEOPLE: u8 = 8;
+const OR_MORE: u8 = 16;
 const IMPORT_KEY: u8 = 32;
-const PEOPLE: u8 = 64;
-const OR_MORE: u8 = 128;
 
-/// A line as it lies in its page, read without copying: most of them are only looked at.
+/// A line as it lies in its pages, read without copying: its head, and the rest.
 ///
-/// Integers big-endian: id 16, creator 32, newest change 8; conflicts, proposals, unverified values,
-/// changes and held ones 4 each; flags 1; where the flags say so the centre 8, the box 16, the area 8,
-/// the fewest and the most people 8 each, the import key 32; kind, number, status, class, category and
-/// both dates, each a length more by one (0: none) and its bytes; the records it is linked with, 16
-/// each.
+/// Of the rest, integers big-endian: creator 32; conflicts, proposals, unverified values, changes and
+/// held ones 4 each; flags 1; where they say so the centre 8, the area 8, the fewest and the most people
+/// 8 each, the import key 32; number, category and both dates, each a length more by one (0: none) and
+/// its bytes; the records it is linked with, 16 each.
 pub(crate) struct LineBytes<'a> {
-    pub(crate) id: DocumentId,
+    pub(crate) head: Head<'a>,
     creator: DeviceKey,
-    pub(crate) recorded_at_s: i64,
-    pub(crate) conflicts: u32,
-    pub(crate) proposals: u32,
-    pub(crate) unverified: u32,
+    conflicts: u32,
+    proposals: u32,
+    unverified: u32,
     changes: u32,
     held: u32,
-    pub(crate) void: bool,
     extent_not_surveyed: bool,
-    centre: Option<Position>,
-    pub(crate) bounds: Option<Bounds>,
+    pub(crate) centre: Option<Position>,
     area_m2: Option<u64>,
     people: Option<Count>,
     import_key: Option<[u8; 32]>,
-    pub(crate) kind: &'a str,
     pub(crate) local_id: Option<&'a str>,
-    pub(crate) status: Option<&'a str>,
-    pub(crate) hazard_class: Option<&'a str>,
     category: Option<&'a str>,
     pub(crate) date_of_information: Option<&'a str>,
-    date: Option<&'a str>,
+    pub(crate) date: Option<&'a str>,
     links: &'a [u8],
 }
 
 impl<'a> LineBytes<'a> {
-    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, MemberError> {
-        Self::try_read(bytes)
+    pub(crate) fn read(head: &'a [u8], rest: &'a [u8]) -> Result<Self, MemberError> {
+        Self::try_read(Head::read(head)?, rest)
             .ok_or_else(|| MemberError::Tables("a line of the list does not read".into()))
     }
 
-    fn try_read(mut bytes: &'a [u8]) -> Option<Self> {
+    fn try_read(head: Head<'a>, mut bytes: &'a [u8]) -> Option<Self> {
         let bytes = &mut bytes;
-        let id = DocumentId(take(bytes)?);
         let creator = DeviceKey(take(bytes)?);
-        let recorded_at_s = i64::from_be_bytes(take(bytes)?);
         let mut number = || Some(u32::from_be_bytes(take(bytes)?));
         let (conflicts, proposals, unverified) = (number()?, number()?, number()?);
         let (changes, held) = (number()?, number()?);
         let [flags] = take(bytes)?;
-        let mut position = || {
-            let lat = i32::from_be_bytes(take(bytes)?);
-            let lon = i32::from_be_bytes(take(bytes)?);
-            Position::new(lat.into(), lon.into())
-        };
         let has = |flag| flags & flag != 0;
         let centre = match has(CENTRE) {
-            true => Some(position()?),
-            false => None,
-        };
-        let bounds = match has(BOUNDS) {
-            true => Some(Bounds {
-                south_west: position()?,
-                north_east: position()?,
-            }),
+            true => {
+                let lat = i32::from_be_bytes(take(bytes)?);
+                let lon = i32::from_be_bytes(take(bytes)?);
+                Some(Position::new(lat.into(), lon.into())?)
+            }
             false => None,
         };
         let area_m2 = match has(AREA) {
@@ -248,27 +211,20 @@ impl<'a> LineBytes<'a> {
             true => Some(take(bytes)?),
             false => None,
         };
-        let kind = text(bytes)??;
         Some(Self {
-            id,
+            head,
             creator,
-            recorded_at_s,
             conflicts,
             proposals,
             unverified,
             changes,
             held,
-            void: has(VOID),
             extent_not_surveyed: has(NOT_SURVEYED),
             centre,
-            bounds,
             area_m2,
             people,
             import_key,
-            kind,
             local_id: text(bytes)?,
-            status: text(bytes)?,
-            hazard_class: text(bytes)?,
             category: text(bytes)?,
             date_of_information: text(bytes)?,
             date: text(bytes)?,
@@ -277,7 +233,7 @@ impl<'a> LineBytes<'a> {
     }
 
     /// The records it is linked with.
-    pub(crate) fn links(&self) -> impl Iterator<Item = DocumentId> {
+    pub(crate) fn links(&self) -> impl Iterator<Item = DocumentId> + use<'a> {
         self.links
             .chunks_exact(DocumentId::LEN)
             .filter_map(DocumentId::from_slice)
@@ -285,23 +241,24 @@ impl<'a> LineBytes<'a> {
 
     pub(crate) fn to_line(&self, scope: ScopeId) -> Line {
         let text = |text: Option<&str>| text.map(str::to_owned);
+        let head = &self.head;
         Line {
             scope,
-            id: self.id,
+            id: head.id,
             summary: Summary {
-                kind: self.kind.to_owned(),
+                kind: head.kind.to_owned(),
                 local_id: text(self.local_id),
-                status: text(self.status),
-                hazard_class: text(self.hazard_class),
+                status: text(head.status),
+                hazard_class: text(head.hazard_class),
                 category: text(self.category),
                 people: self.people,
                 centre: self.centre,
-                bounds: self.bounds,
+                bounds: head.bounds,
                 area_m2: self.area_m2,
                 conflicts: self.conflicts as usize,
                 proposals: self.proposals as usize,
                 unverified: self.unverified as usize,
-                void: self.void,
+                void: head.is_void(),
                 date_of_information: text(self.date_of_information),
                 date: text(self.date),
                 duplicates_of: self.links().collect(),
@@ -310,28 +267,20 @@ impl<'a> LineBytes<'a> {
             import_key: self.import_key,
             creator: self.creator,
             changes: self.changes.into(),
-            recorded_at_s: self.recorded_at_s,
+            recorded_at_s: head.recorded_at_s,
             held: self.held.into(),
         }
     }
-
-    /// Is it meant by this name: a beginning of its id, its number, or its short code?
-    fn is_named(&self, name: &Name<'_>) -> bool {
-        (name.hexadecimal && self.id.to_string().starts_with(&name.lower))
-            || self.local_id == Some(name.given)
-            || (name.short_code.is_some()
-                && name.short_code.as_deref() == Some(&plain_code(&self.id)))
-    }
 }
 
-fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+pub(crate) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (part, rest) = bytes.split_first_chunk::<N>()?;
     *bytes = rest;
     Some(*part)
 }
 
 /// `None` for bytes that do not read, `Some(None)` for no text.
-fn text<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a str>> {
+pub(crate) fn text<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a str>> {
     let [length] = take(bytes)?;
     let Some(length) = length.checked_sub(1) else {
         return Some(None);
@@ -375,30 +324,36 @@ pub(crate) fn each_line(
     scope: Option<&ScopeId>,
     visit: &mut dyn FnMut(Line) -> Result<bool, MemberError>,
 ) -> Result<(), MemberError> {
-    catalogue::each(tables, scope, &mut |scope, bytes| {
-        visit(Line::decode(*scope, bytes)?)
-    })
+    catalogue::each(tables, scope, &mut |at, line| visit(line.to_line(at.scope)))
 }
 
 /// The one record that goes by `name`: the beginning of an id, a number, or a short code.
 pub(crate) fn find(tables: &Tables<'_>, name: &str) -> Result<Line, MemberError> {
     let asked = Name::of(name);
-    let mut found: Vec<Line> = Vec::new();
-    catalogue::each(tables, None, &mut |scope, bytes| {
-        let line = LineBytes::read(bytes)?;
-        if line.is_named(&asked) {
-            found.push(line.to_line(*scope));
-        }
-        Ok(found.len() <= CANDIDATES_MAX)
-    })?;
-    match found.len() {
-        1 => found
-            .pop()
-            .ok_or_else(|| MemberError::Internal("a found record is gone".into())),
-        0 => Err(RequestError::NotFound(name.chars().take(80).collect()).into()),
-        _ => Err(RequestError::Ambiguous {
+    let mut found: BTreeSet<(ScopeId, DocumentId)> = BTreeSet::new();
+    for record in alike::with_number(tables, asked.given, CANDIDATES_MAX + 1)? {
+        found.insert(record);
+    }
+    if asked.hexadecimal || asked.short_code.is_some() {
+        catalogue::each_head(tables, None, &mut |at, head| {
+            if asked.means(&head.id) {
+                found.insert((at.scope, head.id));
+            }
+            Ok(found.len() <= CANDIDATES_MAX)
+        })?;
+    }
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (Some((scope, id)), None) => catalogue::line(tables, &scope, &id)?
+            .ok_or_else(|| MemberError::Tables("a found record is gone".into())),
+        (None, _) => Err(RequestError::NotFound(name.chars().take(80).collect()).into()),
+        (Some(first), Some(second)) => Err(RequestError::Ambiguous {
             asked: name.chars().take(80).collect(),
-            candidates: found.iter().map(|line| line.id.to_string()).collect(),
+            candidates: [first, second]
+                .into_iter()
+                .chain(found)
+                .map(|(_, id)| id.to_string())
+                .collect(),
         }
         .into()),
     }
@@ -427,6 +382,12 @@ impl<'a> Name<'a> {
             short_code: normal_code(given),
             lower,
         }
+    }
+
+    /// Is this record meant: by a beginning of its id, or its short code?
+    fn means(&self, id: &DocumentId) -> bool {
+        (self.hexadecimal && id.to_string().starts_with(&self.lower))
+            || (self.short_code.is_some() && self.short_code.as_deref() == Some(&plain_code(id)))
     }
 }
 

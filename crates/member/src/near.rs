@@ -5,14 +5,14 @@
 //! danger is not left out. Withdrawn and closed ones are named too, as what they are.
 
 use crate::Member;
-use crate::catalogue;
+use crate::catalogue::{self, At};
 use crate::error::MemberError;
-use crate::line::{Line, LineBytes};
+use crate::line::Line;
 use cairn_keys::Membership;
 use cairn_records::geometry::{Bounds, Position, UNITS_PER_DEGREE, distance_m};
 use cairn_records::schema;
 use cairn_store::Store;
-use cairn_wire::ids::ScopeId;
+use cairn_wire::ids::{DocumentId, ScopeId};
 use std::collections::BTreeMap;
 
 /// Kinds that say of no place that it is dangerous.
@@ -72,31 +72,29 @@ impl Member {
             length_m: way.length_m,
             ..Near::default()
         };
-        let mut candidates: Vec<Line> = Vec::new();
-        catalogue::each(&tables, None, &mut |scope, bytes| {
-            let line = LineBytes::read(bytes)?;
-            if HARMLESS.contains(&line.kind) {
+        let mut candidates: Vec<(At, DocumentId, Bounds)> = Vec::new();
+        catalogue::each_head(&tables, None, &mut |at, head| {
+            if HARMLESS.contains(&head.kind) {
                 return Ok(true);
             }
-            match &line.bounds {
-                Some(bounds) if way.may_be_near(bounds) => candidates.push(line.to_line(*scope)),
+            match head.bounds {
+                Some(bounds) if way.may_be_near(&bounds) => candidates.push((at, head.id, bounds)),
                 Some(_) => {}
-                None if schema::kind(line.kind).is_some() => near.without_place += 1,
+                None if schema::kind(head.kind).is_some() => near.without_place += 1,
                 None => {}
             }
             Ok(true)
         })?;
+        let mut found = Vec::new();
+        for (at, id, bounds) in candidates {
+            let outline = catalogue::outline(&tables, &at.scope, &id)?;
+            let nearest = outline.and_then(|it| way.nearest(&it, &bounds, asked.within_m));
+            found.extend(nearest.map(|nearest| (at, nearest)));
+        }
+        let places: Vec<At> = found.iter().map(|(at, _)| *at).collect();
+        let lines = catalogue::lines(&tables, &places)?;
         let mut names: BTreeMap<ScopeId, String> = BTreeMap::new();
-        for line in candidates {
-            let Some(outline) = catalogue::outline(&tables, &line.scope, &line.id)? else {
-                continue;
-            };
-            let Some(bounds) = line.summary.bounds else {
-                continue;
-            };
-            let Some((found, along_m)) = way.nearest(&outline, &bounds, asked.within_m) else {
-                continue;
-            };
+        for (line, (_, (nearest, along_m))) in lines.into_iter().zip(found) {
             let scope = line.scope;
             let scope_name = names
                 .entry(scope)
@@ -105,8 +103,8 @@ impl Member {
             near.records.push(NearRecord {
                 line,
                 scope_name,
-                distance_m: found.distance_m,
-                bearing_deg: found.bearing_deg(),
+                distance_m: nearest.distance_m,
+                bearing_deg: nearest.bearing_deg(),
                 along_m,
             });
         }

@@ -25,12 +25,12 @@ impl Member {
 
     /// What was last remembered under `name`.
     pub fn private(&self, store: &dyn Store, name: &[u8]) -> Result<Option<Vec<u8>>, MemberError> {
-        let Some(sealed) = store.state(&state_key(name))? else {
+        let Some(mut sealed) = store.state(&state_key(name))? else {
             return Ok(None);
         };
         let place = self.table_key.hashed(PRIVATE_TABLE, name);
-        let (_, value) = self.table_key.open(&place, &sealed)?;
-        Ok(Some(value))
+        let (_, value) = self.table_key.open(&place, &mut sealed)?;
+        Ok(Some(value.to_vec()))
     }
 }
 

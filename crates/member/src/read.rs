@@ -1,19 +1,23 @@
 //! Reading: lists, records with facts about their authors, what is in conflict, history.
 
 use crate::Member;
-use crate::catalogue::{self, Totals};
+use crate::catalogue::{self, At, Totals};
 use crate::delivery::{Delivery, Stage};
 use crate::error::{MemberError, RequestError};
-use crate::line::{Line, LineBytes, each_line, find, short_code};
+use crate::head::Head;
+use crate::line::{Line, each_line, find, short_code};
 use crate::trust::read_loaded;
 use cairn_documents::{Documents, HeldChange, LoadedDocument};
 use cairn_keys::{Membership, ScopeKey};
-use cairn_records::{HistoryEntry, Record};
+use cairn_records::{Duplicates, HistoryEntry, Likeness, Record};
 use cairn_store::Store;
 use cairn_wire::ids::{ChangeHash, DocumentId, ScopeId};
 use serde_json::{Value as Json, json};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+/// Lines that are whole in memory at a time.
+const LINES_TOGETHER: usize = 16_384;
 
 /// Which records a list shows: those that fit all that is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Listed {
     pub scope_name: String,
     /// Its changes that no relay has.
     pub unsent: u64,
+    /// Others that are probably the same, and why.
+    pub duplicates: BTreeSet<(DocumentId, Likeness)>,
 }
 
 /// An area of work, and what is held of it here.
@@ -57,17 +63,45 @@ pub struct HeldScope {
     pub totals: Totals,
 }
 
-/// Words that are searched for.
-struct Wanted(Vec<String>);
+/// By what lists are ordered, and where the line is.
+type Place = (Reverse<i64>, DocumentId, At);
 
-impl Wanted {
-    fn of(text: &str) -> Self {
-        Self(text.split_whitespace().map(str::to_lowercase).collect())
+/// The newest so many records of those that fit.
+struct Newest {
+    limit: usize,
+    total: u64,
+    /// Any of them is like another record.
+    alike: bool,
+    /// The last of them first.
+    found: BinaryHeap<Place>,
+}
+
+impl Newest {
+    fn of(limit: usize) -> Self {
+        Self {
+            limit,
+            total: 0,
+            alike: false,
+            found: BinaryHeap::new(),
+        }
     }
 
-    fn stands_in(&self, words: &str) -> bool {
-        let words = words.to_lowercase();
-        self.0.iter().all(|wanted| words.contains(wanted))
+    fn add(&mut self, at: At, head: &Head<'_>) {
+        self.total += 1;
+        let place = (Reverse(head.recorded_at_s), head.id, at);
+        if self.found.len() >= self.limit {
+            match self.found.peek_mut() {
+                Some(mut last) if place < *last => *last = place,
+                _ => return,
+            }
+        } else {
+            self.found.push(place);
+        }
+        self.alike |= head.is_alike();
+    }
+
+    fn in_order(self) -> Vec<Place> {
+        self.found.into_sorted_vec()
     }
 }
 
@@ -184,61 +218,97 @@ impl Member {
             of_line.copied().unwrap_or(0)
         };
         let limit = limit.unwrap_or(usize::MAX);
-        let mut total = 0;
-        // What is kept of each until all are seen: what orders it, and its bytes.
-        let mut found: BTreeMap<(Reverse<i64>, DocumentId, ScopeId), Box<[u8]>> = BTreeMap::new();
-        let mut look = |scope: &ScopeId, bytes: &[u8]| {
-            let line = LineBytes::read(bytes)?;
-            let is_unsent = || unsent_of(scope, &line.id) > 0;
-            if !self.fits(store, membership, filter, scope, &line, &is_unsent)? {
-                return Ok(true);
-            }
-            total += 1;
-            let place = (Reverse(line.recorded_at_s), line.id, *scope);
-            let full = found.len() >= limit;
-            if full
-                && found
-                    .last_key_value()
-                    .is_some_and(|(last, _)| *last < place)
-            {
-                return Ok(true);
-            }
-            found.insert(place, bytes.into());
-            if full {
-                found.pop_last();
-            }
-            Ok(true)
-        };
+        let mut found = Newest::of(limit);
         let tables = self.tables(store);
-        match &filter.search {
-            None => catalogue::each(&tables, filter.scope.as_ref(), &mut look)?,
-            Some(wanted) => {
-                let wanted = Wanted::of(wanted);
-                catalogue::each_with_words(
-                    &tables,
-                    filter.scope.as_ref(),
-                    &mut |scope, line, words| match wanted.stands_in(words) {
-                        true => look(scope, line),
-                        false => Ok(true),
-                    },
-                )?;
+        let scope = filter.scope.as_ref();
+        let head_fits = |at: At, head: &Head<'_>| {
+            let kind_fits = filter.kind.as_ref().is_none_or(|kind| *kind == head.kind);
+            let open = head.has_conflicts() || head.has_proposals();
+            kind_fits
+                && (!filter.open_questions || open)
+                && (!filter.unsent || unsent_of(&at.scope, &head.id) > 0)
+                && filter
+                    .reads
+                    .iter()
+                    .all(|(field, value)| match field.as_str() {
+                        "status" => reads_code(head.status, value),
+                        "hazard_class" => reads_code(head.hazard_class, value),
+                        _ => true,
+                    })
+        };
+        let rest: Vec<&(String, String)> = filter.reads.iter().collect();
+        let (in_line, in_record): (Vec<_>, Vec<_>) = rest
+            .into_iter()
+            .filter(|(field, _)| !matches!(field.as_str(), "status" | "hazard_class"))
+            .partition(|(field, _)| IN_LINE.contains(&field.as_str()));
+        let record_fits = |at: At, id: &DocumentId| -> Result<bool, MemberError> {
+            if in_record.is_empty() {
+                return Ok(true);
+            }
+            let opened = self.open_document(store, membership, &at.scope, id)?;
+            let record = opened.map(|opened| opened.record()).transpose()?;
+            Ok(record.is_some_and(|record| {
+                let mut reads = in_record.iter();
+                reads.all(|(field, value)| reads_as(&record, field, value))
+            }))
+        };
+        let wanted = filter.search.as_deref().unwrap_or_default();
+        let wanted: Vec<String> = wanted.split_whitespace().map(str::to_lowercase).collect();
+        if !in_line.is_empty() {
+            let mut searched = BTreeSet::new();
+            if !wanted.is_empty() {
+                catalogue::each_with_words(&tables, scope, &wanted, &mut |at, _| {
+                    searched.insert(at);
+                    Ok(true)
+                })?;
+            }
+            catalogue::each(&tables, scope, &mut |at, line| {
+                let fits = head_fits(at, &line.head)
+                    && (wanted.is_empty() || searched.contains(&at))
+                    && in_line.iter().all(|(field, value)| match field.as_str() {
+                        "local_id" => reads_code(line.local_id, value),
+                        _ => reads_code(line.date_of_information, value),
+                    });
+                if fits && record_fits(at, &line.head.id)? {
+                    found.add(at, &line.head);
+                }
+                Ok(true)
+            })?;
+        } else {
+            let mut look = |at: At, head: &Head<'_>| {
+                if head_fits(at, head) && record_fits(at, &head.id)? {
+                    found.add(at, head);
+                }
+                Ok(true)
+            };
+            match wanted.is_empty() {
+                true => catalogue::each_head(&tables, scope, &mut look)?,
+                false => catalogue::each_with_words(&tables, scope, &wanted, &mut look)?,
             }
         }
+        let total = found.total;
+        let alike = match found.alike {
+            true => self.duplicates(store)?,
+            false => Duplicates::new(),
+        };
         let mut names: BTreeMap<ScopeId, String> = BTreeMap::new();
-        for ((_, _, scope), bytes) in found {
-            let line = Line::decode(scope, &bytes)?;
-            let scope_name = names
-                .entry(scope)
-                .or_insert_with(|| self.scope_name(membership, &scope))
-                .clone();
-            let unsent = unsent_of(&scope, &line.id);
-            let one = Listed {
-                line,
-                scope_name,
-                unsent,
-            };
-            if !visit(one)? {
-                break;
+        for some in found.in_order().chunks(LINES_TOGETHER) {
+            let places: Vec<At> = some.iter().map(|(_, _, at)| *at).collect();
+            for line in catalogue::lines(&tables, &places)? {
+                let scope = line.scope;
+                let scope_name = names
+                    .entry(scope)
+                    .or_insert_with(|| self.scope_name(membership, &scope))
+                    .clone();
+                let one = Listed {
+                    unsent: unsent_of(&scope, &line.id),
+                    duplicates: alike.get(&line.id).cloned().unwrap_or_default(),
+                    scope_name,
+                    line,
+                };
+                if !visit(one)? {
+                    return Ok(total);
+                }
             }
         }
         Ok(total)
@@ -270,48 +340,6 @@ impl Member {
             .collect();
         scopes.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(scopes)
-    }
-
-    fn fits(
-        &self,
-        store: &dyn Store,
-        membership: &Membership,
-        filter: &Filter,
-        scope: &ScopeId,
-        line: &LineBytes<'_>,
-        is_unsent: &dyn Fn() -> bool,
-    ) -> Result<bool, MemberError> {
-        let kind_fits = filter.kind.as_ref().is_none_or(|kind| *kind == line.kind);
-        let open = line.conflicts > 0 || line.proposals > 0;
-        if !kind_fits || (filter.open_questions && !open) || (filter.unsent && !is_unsent()) {
-            return Ok(false);
-        }
-        let mut rest = Vec::new();
-        for (field, value) in &filter.reads {
-            let known = match field.as_str() {
-                "local_id" => line.local_id,
-                "status" => line.status,
-                "hazard_class" => line.hazard_class,
-                "date_of_information" => line.date_of_information,
-                _ => {
-                    rest.push((field, value));
-                    continue;
-                }
-            };
-            if !known.is_some_and(|known| known.eq_ignore_ascii_case(value)) {
-                return Ok(false);
-            }
-        }
-        if rest.is_empty() {
-            return Ok(true);
-        }
-        let Some(opened) = self.open_document(store, membership, scope, &line.id)? else {
-            return Ok(false);
-        };
-        let record = opened.record()?;
-        Ok(rest
-            .iter()
-            .all(|(field, value)| reads_as(&record, field, value)))
     }
 
     /// The line of the one record that goes by a name: the beginning of its id (4 digits or more), its
@@ -487,10 +515,9 @@ impl Member {
         membership: &Membership,
     ) -> Result<Vec<OpenRecord>, MemberError> {
         let mut lines = Vec::new();
-        catalogue::each(&self.tables(store), None, &mut |scope, bytes| {
-            let line = LineBytes::read(bytes)?;
-            if line.conflicts > 0 || line.proposals > 0 {
-                lines.push((*scope, line.id));
+        catalogue::each_head(&self.tables(store), None, &mut |at, head| {
+            if head.has_conflicts() || head.has_proposals() {
+                lines.push((at.scope, head.id));
             }
             Ok(true)
         })?;
@@ -543,6 +570,13 @@ impl Member {
         let facts = self.trust(store, membership).facts(scope, &loaded)?;
         Ok(Some(Opened { loaded, facts }))
     }
+}
+
+/// Fields that lines hold and heads do not.
+const IN_LINE: [&str; 2] = ["local_id", "date_of_information"];
+
+fn reads_code(known: Option<&str>, value: &str) -> bool {
+    known.is_some_and(|known| known.eq_ignore_ascii_case(value))
 }
 
 fn reads_as(record: &Record, field: &str, value: &str) -> bool {

@@ -4,7 +4,7 @@
 //! what is to become visible together, sealed only once, when it turns into the store's write set.
 
 use crate::Member;
-use crate::at_rest::TableKey;
+use crate::at_rest::{AFTER_VALUE_BYTES, TableKey};
 use crate::error::MemberError;
 use crate::ingest::TRUST_LOOKED;
 use cairn_documents::storage::Visit;
@@ -32,12 +32,16 @@ pub(crate) enum Kept {
     Locked,
     /// (scope, entry) → the entry, or a place in it, could not be read.
     Spoilt,
-    /// (scope, page) → lines that lists show.
+    /// (scope, page) → what orders, filters and places the lines of that page.
+    Heads,
+    /// (scope, page) → the rest of what lists show.
     Lines,
     /// (scope, page) → words by which the records of that page are searched.
     Words,
     /// scope → how many records there are, and of which sort.
     Totals,
+    /// (hash of a number, a link or a day; scope, document) → that record has it.
+    Alike,
     /// own entry → the records that its changes are for.
     EntryContents,
     /// outbox number → the records that the changes of an unsealed frame are for.
@@ -58,13 +62,16 @@ impl Kept {
             Self::Totals => 23,
             Self::EntryContents => 24,
             Self::OutboxContents => 25,
+            Self::Heads => 26,
+            Self::Alike => 27,
         }
     }
 
     /// Rows that a scan reads at a time; pages are long.
     const fn scan_rows(self) -> usize {
         match self {
-            Self::Lines | Self::Words => 32,
+            Self::Lines | Self::Words | Self::Alike => 32,
+            Self::Heads => 64,
             _ => 512,
         }
     }
@@ -74,7 +81,12 @@ impl Kept {
             Self::Documents(Table::Documents) => TableName::Documents,
             Self::Documents(Table::Changes) => TableName::Changes,
             Self::Documents(_) => TableName::Waiting,
-            Self::Summaries | Self::Lines | Self::Words | Self::Totals => TableName::Summaries,
+            Self::Summaries
+            | Self::Heads
+            | Self::Lines
+            | Self::Words
+            | Self::Totals
+            | Self::Alike => TableName::Summaries,
             Self::Applied
             | Self::Entries
             | Self::Locked
@@ -86,7 +98,7 @@ impl Kept {
 }
 
 /// Layout of the tables. Those of another one are made anew.
-const LAYOUT: u32 = 4;
+const LAYOUT: u32 = 5;
 /// Key of the row that says which one they have.
 const LAYOUT_KEY: &[u8] = b"layout";
 
@@ -132,12 +144,18 @@ impl<'a> Tables<'a> {
 
     pub(crate) fn read(&self, kept: Kept, key: &[u8]) -> Result<Option<Vec<u8>>, MemberError> {
         let hashed = self.key.hashed(kept.byte(), key);
-        let Some(sealed) = self.store.get(kept.name(), &hashed)? else {
+        let Some(mut sealed) = self.store.get(kept.name(), &hashed)? else {
             return Ok(None);
         };
-        let (found, value) = self.key.open(&hashed, &sealed)?;
+        let (found, value) = self.key.open(&hashed, &mut sealed)?;
         // Two keys of one hash: 2^64 rows away, but never one for the other.
-        Ok((found == key).then_some(value))
+        if found != key {
+            return Ok(None);
+        }
+        let value_bytes = value.len();
+        sealed.truncate(sealed.len() - AFTER_VALUE_BYTES);
+        sealed.drain(..sealed.len() - value_bytes);
+        Ok(Some(sealed))
     }
 
     /// Visits every row whose key begins with `prefix`, in no order that means anything; `visit`
@@ -157,19 +175,20 @@ impl<'a> Tables<'a> {
                 from.as_deref(),
                 kept.scan_rows(),
             )?;
-            for (hashed, sealed) in &rows {
-                let (key, value) = self.key.open(hashed, sealed)?;
-                if key.starts_with(prefix) && !visit(&key, &value)? {
+            let full = rows.len() == kept.scan_rows();
+            let mut last = Vec::new();
+            for (hashed, mut sealed) in rows {
+                let (key, value) = self.key.open(&hashed, &mut sealed)?;
+                if key.starts_with(prefix) && !visit(key, value)? {
                     return Ok(());
                 }
+                last = hashed;
             }
-            match rows.into_iter().next_back() {
-                Some((mut last, _)) if from.as_ref() != Some(&last) => {
-                    last.push(0);
-                    from = Some(last);
-                }
-                _ => return Ok(()),
+            if !full {
+                return Ok(());
             }
+            last.push(0);
+            from = Some(last);
         }
     }
 }
@@ -209,6 +228,23 @@ impl Writes {
 
     pub(crate) fn delete(&mut self, kept: Kept, key: Vec<u8>) {
         self.rows.insert((kept, key), None);
+    }
+
+    /// What is to become of the rows whose key begins with `prefix`; `None` where it goes.
+    pub(crate) fn each<'a>(
+        &'a self,
+        kept: Kept,
+        prefix: &'a [u8],
+    ) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        self.rows
+            .range((kept, prefix.to_vec())..)
+            .take_while(move |((of, key), _)| *of == kept && key.starts_with(prefix))
+            .map(|((_, key), value)| (key.as_slice(), value.as_deref()))
+    }
+
+    /// What is to become of a row; `None` where nothing is.
+    pub(crate) fn row(&self, kept: Kept, key: Vec<u8>) -> Option<Option<&[u8]>> {
+        self.rows.get(&(kept, key)).map(|value| value.as_deref())
     }
 
     pub(crate) fn documents(&mut self, writes: &cairn_documents::WriteSet) {

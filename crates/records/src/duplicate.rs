@@ -80,8 +80,9 @@ impl Seen {
         if let Some(number) = &summary.local_id {
             self.numbers.entry(number.clone()).or_default().push(id);
         }
-        let whole_day = summary.date.as_ref().filter(|date| date.len() == 10);
-        if let (Some(day), Some(at), "accident") = (whole_day, summary.centre, &*summary.kind) {
+        let date = summary.date.as_ref();
+        let day = date.filter(|date| whole_day(&summary.kind, date));
+        if let (Some(day), Some(at)) = (day, summary.centre) {
             let of_day = self.accidents.entry(day.clone()).or_default();
             of_day.push((at, id));
         }
@@ -106,20 +107,36 @@ impl Seen {
             }
         }
         for records in self.accidents.values_mut() {
-            records.sort_unstable_by_key(|(at, id)| (at.lat_e7, *id));
-            for (index, (at, one)) in records.iter().enumerate() {
-                let following = records.iter().skip(index + 1).take(COMPARED_MAX);
-                let beside =
-                    following.take_while(|(there, _)| there.lat_e7 - at.lat_e7 <= NEAR_LATITUDE_E7);
-                for (there, other) in beside {
-                    if distance_m(*at, *there) <= NEAR_M {
-                        pair(&mut found, *one, *other, Likeness::SameDayNearby);
-                    }
-                }
+            for (one, other) in near_of_day(records) {
+                pair(&mut found, one, other, Likeness::SameDayNearby);
             }
         }
         found
     }
+}
+
+/// Whether a record of this kind is compared with others of its date: accidents of a whole day are.
+#[must_use]
+pub fn whole_day(kind: &str, date: &str) -> bool {
+    kind == "accident" && date.len() == 10
+}
+
+/// Of the accidents of one day, those that may be one; sorts them.
+#[must_use]
+pub fn near_of_day(accidents: &mut [(Position, DocumentId)]) -> Vec<(DocumentId, DocumentId)> {
+    let mut pairs = Vec::new();
+    accidents.sort_unstable_by_key(|(at, id)| (at.lat_e7, *id));
+    for (index, (at, one)) in accidents.iter().enumerate() {
+        let following = accidents.iter().skip(index + 1).take(COMPARED_MAX);
+        let beside =
+            following.take_while(|(there, _)| there.lat_e7 - at.lat_e7 <= NEAR_LATITUDE_E7);
+        for (there, other) in beside {
+            if distance_m(*at, *there) <= NEAR_M {
+                pairs.push((*one, *other));
+            }
+        }
+    }
+    pairs
 }
 
 fn pair(found: &mut Duplicates, one: DocumentId, other: DocumentId, likeness: Likeness) {
