@@ -2,6 +2,7 @@
 
 mod exporting;
 mod held;
+mod import_rows;
 mod importing;
 mod listing;
 mod near;

@@ -70,8 +70,8 @@ pub fn held_in_lines(held: &Held, output: &Output) -> String {
                 format!("newest {}", words::time(at, &output.zone))
             });
             let compared = match compared_s(held, scope) {
-                Some(at) => format!("same as the relay {}", words::time(at, &output.zone)),
-                None => "never compared with a relay".to_owned(),
+                Some(at) => format!("same as relay {}", words::time(at, &output.zone)),
+                None => "never fully synced".to_owned(),
             };
             vec![
                 format!("  {}", scope.name),
@@ -222,8 +222,8 @@ mod tests {
         assert_eq!(
             held_in_lines(&held, &output),
             "Areas of work held here:\n  \
-             north  2 records  newest 9 Mar 2024 16:00  never compared with a relay\n  \
-             south  no record                           never compared with a relay\n\
+             north  2 records  newest 9 Mar 2024 16:00  never fully synced\n  \
+             south  no record                           never fully synced\n\
              Not held, and nothing said of: west."
         );
     }

@@ -3,6 +3,7 @@
 //! Rows that are here already are known by their import key and skipped; with `--key` what they say
 //! anew is written. The others become records in groups, each durable as a whole.
 
+use super::import_rows::rows_in_lines;
 use super::known_kind;
 use crate::Ended;
 use crate::arguments::Import as Arguments;
@@ -282,7 +283,7 @@ fn answer(report: &ImportReport, dry_run: bool, output: &Output) -> Result<(), F
     if let Some(object) = object.as_object_mut() {
         object.insert("dry_run".into(), json!(dry_run));
     }
-    output.answer(&object, || in_lines(report));
+    output.answer(&object, || rows_in_lines(report, output));
     for note in &report.notes {
         output.say(note);
     }
@@ -331,33 +332,4 @@ fn unmapped_in_words(unmapped: &[String]) -> String {
         count(unmapped.len() as u64, "column"),
         shown.join(", ")
     )
-}
-
-/// Each refused or suspicious row: its number, why, what to do.
-fn in_lines(report: &ImportReport) -> String {
-    let place = |row: u64, line: Option<u64>| match line {
-        Some(line) => format!("row {row} (line {line})"),
-        None => format!("row {row}"),
-    };
-    let mut lines = String::new();
-    for row in &report.refused {
-        lines.push_str(&format!(
-            "{}: refused: {} {}\n",
-            place(row.row, row.line),
-            super::values::one_line(&row.message),
-            row.hint
-        ));
-    }
-    for row in &report.warnings {
-        let taken = match row.reason {
-            "changed_here" => "",
-            _ => "taken, ",
-        };
-        lines.push_str(&format!(
-            "{}: {taken}look at it: {}\n",
-            place(row.row, row.line),
-            super::values::one_line(&row.message)
-        ));
-    }
-    lines
 }

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::words::{self, count};
 use cairn_device::records::schema::{self, Explanation, Field, FieldType};
-use cairn_device::records::{Doubt, Duplicates};
+use cairn_device::records::{Doubt, Likeness};
 use cairn_device::{AsOf, Device, Stage};
 use cairn_wire::ids::DocumentId;
 use serde_json::{Value as Json, json};
@@ -41,10 +41,9 @@ pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended,
             let doubts = device.doubts(&shown.id.to_string())?;
             let doubts: Vec<Json> = doubts.iter().map(Doubt::to_json).collect();
             object.insert("warnings".into(), json!(doubts));
-            object.insert(
-                "duplicates".into(),
-                others(&shown.id, &device.duplicates()?),
-            );
+            let duplicates = device.duplicates()?;
+            let of_this = duplicates.get(&shown.id).into_iter().flatten();
+            object.insert("duplicates".into(), others(of_this));
         }
     }
     output.answer(&object, || record_in_lines(&object, output));
@@ -60,8 +59,10 @@ pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended,
 }
 
 /// Others that are probably the same record, as `{"id":…,"short_code":…,"why":…}`.
-pub(super) fn others(id: &DocumentId, duplicates: &Duplicates) -> Json {
-    let others = duplicates.get(id).into_iter().flatten();
+pub(super) fn others<'a>(
+    duplicates: impl IntoIterator<Item = &'a (DocumentId, Likeness)>,
+) -> Json {
+    let others = duplicates.into_iter();
     others
         .map(|(other, likeness)| {
             json!({
@@ -386,6 +387,11 @@ fn change_in_lines(entry: &Json, output: &Output) -> String {
         let value = value.map_or_else(|| "changed".to_owned(), in_words);
         let decided = did.get("decision").and_then(Json::as_bool) == Some(true);
         let reason = text("reason").map(|reason| format!("   because: {}", one_line(reason)));
+        if let (DECISIONS, Some(of)) = (field, did.pointer("/said/field").and_then(Json::as_str)) {
+            let reason = reason.unwrap_or_default();
+            lines.push_str(&format!("  decided: {}{reason}\n", one_line(of)));
+            continue;
+        }
         lines.push_str(&format!(
             "  {field}: {value}{}{}\n",
             if decided { "   decided" } else { "" },
