@@ -10,7 +10,7 @@ use crate::marks;
 use crate::output::Output;
 use crate::words::{self, count, utc};
 use cairn_device::records::count::Count;
-use cairn_device::records::{Duplicates, Summary, schema};
+use cairn_device::records::{Summary, schema};
 use cairn_device::{Device, Filter, Held, Listed};
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -31,14 +31,13 @@ pub fn list(arguments: &List, device: &Device, output: &Output) -> Result<Ended,
     let filter = filter(arguments, device)?;
     let limit = arguments.limit;
     let held = device.held()?;
-    let duplicates = device.duplicates()?;
     let below = held_in_words(&held, output);
     let choose = !output.json && !arguments.all && limit.is_none();
     let screen = output.lines_above(&below).filter(|_| choose);
     let (total, shown) = match (output.json, screen) {
-        (true, _) => as_json(filter, limit, device, &held, duplicates, output)?,
-        (false, Some(lines)) => on_screen(filter, lines, device, &duplicates, output)?,
-        (false, None) => in_lines(filter, limit, device, duplicates, output)?,
+        (true, _) => as_json(filter, limit, device, &held, output)?,
+        (false, Some(lines)) => on_screen(filter, lines, device, output)?,
+        (false, None) => in_lines(filter, limit, device, output)?,
     };
     let fits = match total {
         0 => "No record here fits. That does not say that there is no hazard.".to_owned(),
@@ -125,7 +124,7 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn of(listed: &'a Listed, duplicates: &Duplicates) -> Self {
+    fn of(listed: &'a Listed) -> Self {
         let (line, summary) = (&listed.line, &listed.line.summary);
         Self {
             id: line.id.to_string(),
@@ -152,7 +151,7 @@ impl<'a> Row<'a> {
             recorded_at: utc(line.recorded_at_s),
             changes: line.changes,
             held: line.held,
-            duplicates: others(&line.id, duplicates),
+            duplicates: others(&listed.duplicates),
         }
     }
 }
@@ -164,7 +163,6 @@ fn as_json(
     limit: Option<usize>,
     device: &Device,
     held: &Held,
-    duplicates: Duplicates,
     output: &Output,
 ) -> Result<(u64, u64), Failure> {
     let mut start = json!({ "schema": "cairn.list/1" });
@@ -180,7 +178,7 @@ fn as_json(
                 pieces.bytes.push(b',');
             }
             // Writing to memory cannot fail.
-            let _ = serde_json::to_writer(&mut pieces.bytes, &Row::of(&one, &duplicates));
+            let _ = serde_json::to_writer(&mut pieces.bytes, &Row::of(&one));
             pieces.is_wanted()
         })
     });
@@ -207,7 +205,6 @@ fn on_screen(
     filter: Filter,
     lines_max: usize,
     device: &Device,
-    duplicates: &Duplicates,
     output: &Output,
 ) -> Result<(u64, u64), Failure> {
     let (give, take) = channel();
@@ -216,7 +213,7 @@ fn on_screen(
     let rows: Vec<Vec<String>> = take
         .into_iter()
         .map(|one| {
-            let doubled = duplicates.contains_key(&one.line.id);
+            let doubled = !one.duplicates.is_empty();
             columns(&one, doubled, output.columns, output.verbose, &output.zone)
         })
         .collect();
@@ -229,7 +226,6 @@ fn in_lines(
     filter: Filter,
     limit: Option<usize>,
     device: &Device,
-    duplicates: Duplicates,
     output: &Output,
 ) -> Result<(u64, u64), Failure> {
     let (verbose, zone) = (output.verbose, output.zone.clone());
@@ -243,7 +239,7 @@ fn in_lines(
             pieces: Pieces::begin(give),
         };
         device.each_listed(filter, limit, move |one| {
-            let doubled = duplicates.contains_key(&one.line.id);
+            let doubled = !one.duplicates.is_empty();
             let row = columns(&one, doubled, width, verbose, &zone);
             table.rows.push(row);
             if table.rows.len() >= ROWS_TOGETHER {

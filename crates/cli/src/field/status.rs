@@ -27,7 +27,7 @@ pub fn status(device: &Device, output: &Output) -> Result<Ended, Failure> {
             })
         })
         .collect();
-    let duplicates = device.duplicates()?.len() as u64;
+    let duplicates = member.duplicates;
     let unverified: u64 = held.scopes.iter().map(|it| it.totals.unverified).sum();
     let mut object = json!({
         "schema": "cairn.status/1",
