@@ -132,6 +132,27 @@ fn operators(relay: &Relay, alpha: &Laptop, delta: &Laptop) {
             compare(name, columns, &typed, &said, "");
         }
     }
+    // In colour they say the same, and none is coloured where nobody wants it.
+    for name in ["status", "docs", "conflicts"] {
+        let with = |color: &str| {
+            let mut command = program(env!("CARGO_BIN_EXE_cairn"));
+            command
+                .env("CAIRN_RELAY_DIR", relay.dir())
+                .env("COLUMNS", "80")
+                .args(["--tz", "UTC", "--color", color, "ops", name]);
+            Said::of(command.output().unwrap())
+        };
+        let (coloured, plain) = (with("always"), with("never"));
+        assert!(!plain.out.contains('\x1b'), "{name}: {plain:#?}");
+        assert_eq!(uncoloured(&coloured.out), plain.out, "{name}");
+        compare(
+            &format!("ops-{name}-colour"),
+            "80",
+            &["ops", name],
+            &coloured,
+            "",
+        );
+    }
 }
 
 fn near(alpha: &Laptop) {
