@@ -59,7 +59,7 @@ impl Centre {
                 }
             }
         }
-        let mut written = 0;
+        let (mut written, mut behind) = (0, false);
         for part in rows.chunks(ROWS_PER_COMMIT) {
             let mut objects = Vec::with_capacity(part.len());
             for row in part {
@@ -67,12 +67,18 @@ impl Centre {
                     objects.push(row.side_object(&bytes));
                 }
             }
-            ask(&*self.relay, move |store| store.put_receipts(objects))??;
+            let signed = objects.len();
+            let taken = ask(&*self.relay, move |store| store.put_receipts(objects))??;
             for row in part {
                 let key = (row.log, row.branch);
                 self.receipts.rows.insert(key, row.clone());
             }
             written += part.len();
+            behind |= taken < signed;
+        }
+        if behind {
+            // The relay has newer rows of ours: it came out of a backup, and devices gave them back.
+            self.read_own_receipts()?;
         }
         if written > 0 {
             self.relay.receipts_grown()?;

@@ -67,7 +67,7 @@ pub fn cairn() -> ExitCode {
         match arguments.command {
             Command::Demo(arguments) => demo::demo(&arguments, output),
             Command::Ops(arguments) => ops::ops(&arguments, output),
-            Command::RelayDaemon { command } => relay::relay(&command, output),
+            Command::RelayDaemon { command } => relay::relay(&command, settings, output),
             Command::Completions(arguments) => completions(&arguments, output),
             command => field::field(command, settings, output),
         }
@@ -84,8 +84,8 @@ pub fn cairnd() -> ExitCode {
     let mut global = arguments.global();
     // A daemon says what it does.
     global.verbose += 1;
-    finish(&global, |_, output| {
-        relay::relay(&arguments.command, output)
+    finish(&global, |settings, output| {
+        relay::relay(&arguments.command, settings, output)
     })
 }
 

@@ -1,5 +1,6 @@
 //! The commands of operators: one request to a running relay, and its answer as an object or in lines.
 
+mod backup;
 mod lines;
 
 use crate::Ended;
@@ -9,14 +10,16 @@ use crate::output::Output;
 use cairn_relay::ops::OpsRequest;
 use cairn_relay::ops::client::call;
 use serde_json::Value as Json;
+use std::path::Path;
 
 /// Records that one list holds.
 const DOCS_MAX: usize = 10_000;
 
 pub(crate) fn ops(arguments: &Ops, output: &Output) -> Result<Ended, Failure> {
-    let dir = arguments.dir.as_deref().ok_or_else(|| {
-        Failure::usage("which relay? --dir DIR names its folder").hint("Or set CAIRN_RELAY_DIR.")
-    })?;
+    if let OpsCommand::Backup { command } = &arguments.command {
+        return backup::backup(arguments.dir.as_deref(), command, output);
+    }
+    let dir = relay_folder(arguments.dir.as_deref())?;
     let request = request(&arguments.command)?;
     let answer = call(dir, &request).map_err(|error| {
         let error = error.to_error();
@@ -26,6 +29,12 @@ pub(crate) fn ops(arguments: &Ops, output: &Output) -> Result<Ended, Failure> {
         lines::lines(&arguments.command, &answer, output)
     });
     Ok(ended(&answer))
+}
+
+fn relay_folder(dir: Option<&Path>) -> Result<&Path, Failure> {
+    dir.ok_or_else(|| {
+        Failure::usage("which relay? --dir DIR names its folder").hint("Or set CAIRN_RELAY_DIR.")
+    })
 }
 
 /// What was asked for is sound and whole, or not.
@@ -105,6 +114,7 @@ fn request(command: &OpsCommand) -> Result<OpsRequest, Failure> {
         },
         OpsCommand::Conflicts => OpsRequest::Conflicts {},
         OpsCommand::Verify { deep } => OpsRequest::Verify { deep: *deep },
+        OpsCommand::Backup { .. } => return Err(Failure::usage("a backup is made of files")),
         OpsCommand::Reload => OpsRequest::Reload {},
         OpsCommand::Config {
             command: OpsConfigCommand::Show,

@@ -1,23 +1,29 @@
 //! The relay daemon.
 
 use crate::Ended;
+use crate::arguments::LogFormat;
 use crate::arguments::relay::{RelayCommand, RelayConfigCommand, Run};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::settings::Settings;
 use cairn_relay::config::{KEYS, Override};
 use cairn_relay::{Config, InitOptions, RelayError, RunOptions};
 use serde_json::{Value as Json, json};
 use std::net::SocketAddr;
 use std::path::Path;
 
-pub(crate) fn relay(command: &RelayCommand, output: &Output) -> Result<Ended, Failure> {
+pub(crate) fn relay(
+    command: &RelayCommand,
+    settings: &Settings,
+    output: &Output,
+) -> Result<Ended, Failure> {
     match command {
         RelayCommand::Init {
             dir,
             listen,
             public,
         } => init(dir, *listen, public.as_deref(), output),
-        RelayCommand::Run(arguments) => run(arguments, output),
+        RelayCommand::Run(arguments) => run(arguments, settings, output),
         RelayCommand::Config {
             command: RelayConfigCommand::Check { file },
         } => check(file, output),
@@ -54,7 +60,7 @@ fn init(
     Ok(Ended::Done)
 }
 
-fn run(arguments: &Run, output: &Output) -> Result<Ended, Failure> {
+fn run(arguments: &Run, settings: &Settings, output: &Output) -> Result<Ended, Failure> {
     let mut overrides = flags(arguments);
     overrides.extend(Override::of_environment(|name| std::env::var(name).ok()));
     let options = RunOptions {
@@ -62,7 +68,12 @@ fn run(arguments: &Run, output: &Output) -> Result<Ended, Failure> {
         overrides,
         ..RunOptions::default()
     };
-    cairn_relay::run(&arguments.dir, options, &mut |words| output.warn(words))?;
+    let mut words = |words: &str| match settings.log_format {
+        LogFormat::Text => output.warn(words),
+        // Every line is an object then.
+        LogFormat::Json => cairn_relay::log(words),
+    };
+    cairn_relay::run(&arguments.dir, options, &mut words)?;
     Ok(Ended::Done)
 }
 

@@ -14,6 +14,7 @@
 mod codes;
 mod draft;
 mod enrolling;
+pub(crate) mod restored;
 mod scopes;
 mod withdrawing;
 
@@ -68,6 +69,17 @@ pub enum AuthorityFault {
     /// The system gives no randomness.
     #[error("the system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
+    /// It came out of a backup, and its own log may not be back yet.
+    #[error(
+        "this relay was restored from a backup: the authority signs nothing before its own log is back; \
+         {heard} devices have synced since, {} have not", .silent.len()
+    )]
+    Restored {
+        /// How many have synced since.
+        heard: usize,
+        /// Who has not.
+        silent: Vec<DeviceKey>,
+    },
     /// The authority signed two histories: nothing more is signed before ops have settled it.
     #[error("the authority's log has two branches; nothing is signed until that is settled")]
     Forked,
@@ -143,6 +155,8 @@ struct State {
     keyring: Keyring,
     codes: Codes,
     guesses: Guesses,
+    /// A restore that is not settled.
+    restored: Option<restored::Mark>,
 }
 
 impl Authority {
@@ -153,6 +167,7 @@ impl Authority {
             keyring: Keyring::new(),
             codes: Codes::open(&parts.codes)?,
             guesses: Guesses::default(),
+            restored: restored::read_mark(store)?,
         };
         follow(&mut state.log, store)?;
         open_grants(&mut state.keyring, &parts.centre, store)?;
@@ -246,6 +261,10 @@ impl Authority {
         if !store.authority_forks()?.is_empty() {
             return Err(AuthorityFault::Forked);
         }
+        if let Some(mark) = &state.restored {
+            let restored::Waiting { heard, silent, .. } = restored::waiting(mark, store)?;
+            return Err(AuthorityFault::Restored { heard, silent });
+        }
         follow(&mut state.log, store)?;
         let mut draft = Draft::new(&self.secret, &state.log, &state.keyring);
         let result = action(&mut draft)?;
@@ -301,6 +320,23 @@ fn open_grants(
         Some(_) => Ok(()),
         None => Err(AuthorityFault::KeyMissing("programme key")),
     }
+}
+
+/// Why keys and a store do not belong together, if they do not.
+pub(crate) fn does_not_fit(
+    authority: &AuthoritySecret,
+    centre: &DeviceSecret,
+    store: &dyn Store,
+) -> Option<String> {
+    let mut log = AuthorityLog::new(store.programme());
+    if let Err(fault) = follow(&mut log, store) {
+        return Some(format!("the authority's log does not read: {fault}"));
+    }
+    if log.authority() != Some(authority.public()) {
+        return Some("the authority's key is not that of this programme".to_owned());
+    }
+    let opened = open_grants(&mut Keyring::new(), centre, store);
+    opened.err().map(|fault| fault.to_string())
 }
 
 /// Every key of a scope, oldest first: a new member reads what was written before it came.

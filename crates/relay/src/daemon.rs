@@ -18,6 +18,7 @@ use cairn_store::{Fresh, OpenOptions, OpenReport, Rebuilt, SegmentStore, Store, 
 use cairn_transport::engine::{self, EngineOptions};
 use cairn_transport::{AcceptOptions, Acceptor, Handle, Identity, Listener, NetworkOptions, Pulse};
 use cairn_wire::DeviceKey;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -153,8 +154,10 @@ impl Relay {
     /// Opens everything and begins to accept. Needs a tokio runtime.
     pub async fn start(dir: &Path, options: RunOptions) -> Result<Self, RelayError> {
         let folder = Folder::new(dir);
-        if !folder.is_relay() {
-            return Err(RelayError::NoRelay(dir.to_owned()));
+        match folder.config().try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Err(RelayError::NoRelay(dir.to_owned())),
+            Err(source) => return Err(RelayError::system("reading", dir)(source)),
         }
         let settings = Settings::load(dir, &options.overrides)?;
         let config = settings.config.clone();
@@ -574,6 +577,9 @@ async fn watch_engine(shared: Arc<Shared>, failing: watch::Sender<Option<String>
                 saved = save_contacts(&shared).await.or(saved);
             }
         }
+        if shared.authority.is_restored() {
+            hear_after_restore(&shared).await;
+        }
         let grew = seen.is_none_or(|seen| {
             (seen.journals, seen.authority, seen.side_objects)
                 != (pulse.journals, pulse.authority, pulse.side_objects)
@@ -582,6 +588,36 @@ async fn watch_engine(shared: Arc<Shared>, failing: watch::Sender<Option<String>
             centre.grown();
         }
         seen = Some(pulse);
+    }
+}
+
+/// After a restore, tells the authority who has held the same as this relay since.
+async fn hear_after_restore(shared: &Shared) {
+    let sessions = shared
+        .engine
+        .sessions()
+        .into_iter()
+        .chain(shared.engine.history());
+    let devices: BTreeSet<DeviceKey> = sessions
+        .filter(|info| info.equals > 0)
+        .map(|info| info.peer)
+        .collect();
+    let authority = Arc::clone(&shared.authority);
+    let heard = shared
+        .engine
+        .call(move |store| authority.heard(store, &devices))
+        .await;
+    match heard {
+        Ok(Ok(Some(settled))) => {
+            tracing::info!(
+                ?settled,
+                "every device has synced since the restore; the authority goes on"
+            );
+            // An engine that stopped hands nothing on.
+            let _ = shared.engine.side_objects_grown().await;
+        }
+        Ok(Ok(None)) | Err(_) => {}
+        Ok(Err(fault)) => tracing::error!(%fault, "the restore is not settled"),
     }
 }
 

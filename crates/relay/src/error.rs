@@ -11,6 +11,9 @@ use cairn_transport::endpoint::EndpointError;
 use std::io;
 use std::path::PathBuf;
 
+/// No descriptors left: in the whole system (`ENFILE`), or for this process (`EMFILE`).
+const TOO_MANY_FILES: [i32; 2] = [23, 24];
+
 /// Why the daemon or `init` gave up.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
@@ -129,9 +132,39 @@ impl RelayError {
         }
     }
 
+    /// What the system said, wherever it was asked.
+    fn system_error(&self) -> Option<&io::Error> {
+        let first: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        std::iter::successors(first, |error| error.source()).find_map(|error| error.downcast_ref())
+    }
+
+    /// What to do about it where that does not depend on what was being done.
+    fn system_hint(&self) -> Option<&'static str> {
+        let error = self.system_error()?;
+        if error
+            .raw_os_error()
+            .is_some_and(|code| TOO_MANY_FILES.contains(&code))
+        {
+            return Some("Let the daemon open more files: LimitNOFILE= in its unit, or ulimit -n.");
+        }
+        match (self, error.kind()) {
+            (Self::Endpoint(_) | Self::Health { .. }, _) => None,
+            (_, io::ErrorKind::PermissionDenied) => Some(
+                "The folder belongs to another account, or only to be read: run the daemon as that one.",
+            ),
+            (_, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Some(
+                "The disk is full: make room, then start the daemon again. What was acknowledged is safe.",
+            ),
+            _ => None,
+        }
+    }
+
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> &'static str {
+        if let Some(hint) = self.system_hint() {
+            return hint;
+        }
         match self {
             Self::InUse(_) => "Name another folder with --dir.",
             Self::NoRelay(_) => "Make one with: cairnd init --dir DIR",

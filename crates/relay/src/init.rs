@@ -124,7 +124,7 @@ fn warnings(folder: &Folder, config: &Config) -> Vec<String> {
 }
 
 /// Claims the folder.
-fn prepare(folder: &Folder) -> Result<(), RelayError> {
+pub(crate) fn prepare(folder: &Folder) -> Result<(), RelayError> {
     let dir = folder.path();
     let system = |doing| RelayError::system(doing, dir);
     folder::make_private(dir).map_err(system("making"))?;

@@ -21,7 +21,7 @@ const VERSION: u32 = 1;
 const PROTECTION: &str = "unprotected";
 const CHECKSUM_CONTEXT: &str = "cairn 2026 relay key file checksum v1";
 const CHECKSUM_BYTES: usize = 8;
-const FILE_BYTES_MAX: u64 = 16 * 1024;
+pub(crate) const FILE_BYTES_MAX: u64 = 16 * 1024;
 
 /// Whose secret a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,14 +99,26 @@ pub fn read<const N: usize>(path: &Path, kind: Kind) -> Result<Zeroizing<[u8; N]
         path: path.to_owned(),
         source,
     };
+    if std::fs::metadata(path).map_err(disk)?.len() > FILE_BYTES_MAX {
+        return Err(KeyFileError::Damaged {
+            path: path.to_owned(),
+            why: "it is far too long",
+        });
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(disk)?);
+    parse(&text, path, kind)
+}
+
+/// Reads the secret of a kind out of the text of a file that is called `path`.
+pub(crate) fn parse<const N: usize>(
+    text: &str,
+    path: &Path,
+    kind: Kind,
+) -> Result<Zeroizing<[u8; N]>, KeyFileError> {
     let damaged = |why| KeyFileError::Damaged {
         path: path.to_owned(),
         why,
     };
-    if std::fs::metadata(path).map_err(disk)?.len() > FILE_BYTES_MAX {
-        return Err(damaged("it is far too long"));
-    }
-    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(disk)?);
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
     let head = lines.next().ok_or(damaged("it is empty"))?;
     match head.split(' ').collect::<Vec<_>>().as_slice() {

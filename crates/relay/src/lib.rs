@@ -7,6 +7,7 @@
 //! | [`ops`] | what `cairn ops` asks over the local socket, and the client for it |
 //! | [`authority`] | members, scopes, joining codes, revocations |
 //! | [`config`] | `relay.toml` |
+//! | [`backup`] | backups of a relay's folder: made while it runs, verified, restored |
 //! | [`folder`], [`key_file`] | what lies where in a relay's folder |
 //!
 //! The relay stores and passes on what it cannot read. In simple mode, which is all there is yet, the
@@ -17,6 +18,7 @@
 
 mod audit;
 pub mod authority;
+pub mod backup;
 mod centre_thread;
 pub mod config;
 mod contacts;
@@ -30,6 +32,11 @@ mod metrics;
 mod notify;
 pub mod ops;
 mod time;
+
+/// Words for people as a line of the log, for daemons whose standard error is one.
+pub fn log(words: &str) {
+    tracing::info!("{words}");
+}
 
 pub use config::{Config, ConfigError};
 pub use daemon::{Relay, RunOptions, run};

@@ -93,6 +93,11 @@ pub(crate) async fn text(shared: &Arc<Shared>, ready: bool, store_within: Durati
             centre.failure().is_some(),
         );
     }
+    series.flag(
+        "cairn_restore_unsettled",
+        "1 while the authority signs nothing, because it came out of a backup.",
+        shared.authority.is_restored(),
+    );
     let asked = shared.engine.call(|store| facts(store));
     let facts = tokio::time::timeout(store_within, asked).await;
     let answered = matches!(facts, Ok(Ok(Ok(_))));
@@ -254,6 +259,7 @@ struct StoreFacts {
     authority_forks: usize,
     members: usize,
     lost_frames: u64,
+    last_backup_s: Option<u64>,
 }
 
 fn facts(store: &dyn cairn_store::Store) -> Result<StoreFacts, StoreError> {
@@ -269,6 +275,7 @@ fn facts(store: &dyn cairn_store::Store) -> Result<StoreFacts, StoreError> {
         authority_forks: store.authority_forks()?.len(),
         members: store.membership().members().count(),
         lost_frames: store.lost_frames(),
+        last_backup_s: crate::ops::backup::last(store)?.map(|(at_s, _)| at_s),
     })
 }
 
@@ -312,5 +319,12 @@ fn store(series: &mut Series, facts: &StoreFacts) {
     ];
     for (name, help, value) in gauges {
         series.gauge(name, help, value);
+    }
+    if let Some(at_s) = facts.last_backup_s {
+        series.gauge(
+            "cairn_last_backup_timestamp_seconds",
+            "When the last backup was made, since 1970.",
+            at_s,
+        );
     }
 }

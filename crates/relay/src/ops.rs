@@ -4,6 +4,7 @@
 //! An answer is the very object that the command prints with `--json`: `cairn.ops.status/1` and its
 //! like, or `cairn.error/1` with the exit code in it.
 
+pub(crate) mod backup;
 pub mod client;
 mod devices;
 mod records;
@@ -142,6 +143,26 @@ pub enum OpsRequest {
         /// Signatures too.
         #[serde(default)]
         deep: bool,
+    },
+    /// How long the files of the stores are at this moment; for whoever backs the folder up.
+    #[serde(rename = "backup point")]
+    BackupPoint {},
+    /// A backup is whole and durable.
+    #[serde(rename = "backup done")]
+    BackupDone {
+        /// Its length.
+        bytes: u64,
+        /// Height of the authority's log in it.
+        authority_height: u64,
+    },
+    /// After a restore: whoever has not synced since is not waited for.
+    #[serde(rename = "backup override")]
+    BackupOverride {
+        /// Why; stands in the audit file.
+        reason: String,
+        /// Only say for whom it would not wait.
+        #[serde(default)]
+        dry_run: bool,
     },
     /// Reads the configuration file again.
     #[serde(rename = "reload")]
@@ -287,6 +308,13 @@ impl From<AuthorityFault> for OpsError {
                 message,
                 "Find out which key signed the other branch; the recovery key settles it.",
             ),
+            AuthorityFault::Restored { .. } => Self::new(
+                "restored",
+                message,
+                "It goes on by itself when all have synced; see who has not: cairn ops status. If they will \
+                 not come: cairn ops backup override --reason TEXT",
+            )
+            .later(),
             AuthorityFault::KeyMissing(_) | AuthorityFault::Log(_) => Self::new(
                 "authority",
                 message,

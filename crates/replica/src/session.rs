@@ -14,6 +14,7 @@ mod port;
 mod receiving;
 mod sending;
 mod sharing;
+mod side_objects;
 
 #[cfg(feature = "planted-bugs")]
 pub use port::Faults;

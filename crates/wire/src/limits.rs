@@ -59,6 +59,10 @@ pub const AUTHORITY_ENTRY_BYTES_MAX: usize = 16 * 1024;
 pub const AUTHORITY_FRAME_BYTES_MAX: usize = 48 * 1024;
 /// One sealed grant.
 pub const GRANT_BYTES_MAX: usize = 512;
+/// Sealed keys of one centre that are taken back from devices: more than any programme has.
+pub const CENTRE_GRANTS_MAX: usize = 16 * 1024;
+/// Of one of its keys; only one can be right.
+pub const CENTRE_GRANTS_OF_A_KEY_MAX: usize = 4;
 /// Grants in one frame.
 pub const GRANTS_MAX: usize = 96;
 /// One receipt.

@@ -124,6 +124,13 @@ pub enum OpsCommand {
         #[arg(long)]
         deep: bool,
     },
+    /// Back the relay up, look a backup over, restore one
+    #[command(after_help = "Example:\n  cairn ops --dir /var/lib/cairn backup create /mnt/backup")]
+    Backup {
+        /// What to do.
+        #[command(subcommand)]
+        command: BackupCommand,
+    },
     /// Let a running relay read its configuration again
     #[command(after_help = "Example:\n  cairn ops reload")]
     Reload,
@@ -192,6 +199,62 @@ pub enum ScopeCommand {
         /// The area of work and the right in it: r, rw (if left out) or rw+decide
         #[arg(value_name = "SCOPE[:RIGHT]")]
         scope: String,
+    },
+}
+
+/// `cairn ops backup`.
+#[derive(Debug, Subcommand)]
+pub enum BackupCommand {
+    /// Write the whole relay into one file, while it runs or not
+    #[command(
+        after_help = "Example:\n  cairn ops --dir /var/lib/cairn backup create /mnt/backup\n\n\
+            The file is NOT ENCRYPTED and holds the programme's keys: whoever has it can read every \
+            record and let devices in. Keep it as you keep the relay's disk."
+    )]
+    Create {
+        /// A folder to put it in, or a file that is not there yet
+        #[arg(value_name = "DEST", value_hint = ValueHint::AnyPath)]
+        destination: PathBuf,
+    },
+    /// Check every hash, chain and signature in a backup
+    #[command(
+        after_help = "Example:\n  cairn ops backup verify /mnt/backup/cairn-1a2b3c4d-20261124T020000Z.backup"
+    )]
+    Verify {
+        /// The backup
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Make a relay out of a backup, in an empty folder
+    #[command(
+        after_help = "Example:\n  cairn ops backup restore cairn-1a2b3c4d-20261124T020000Z.backup --into /var/lib/cairn\n\n\
+            Devices give back what the relay lacks. The authority signs nothing until all have synced, or \
+            until: cairn ops backup override --reason TEXT"
+    )]
+    Restore {
+        /// The backup
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// The relay's folder: empty, or not there yet
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        into: PathBuf,
+        /// Only look the backup over
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// After a restore, let the authority sign before every device has synced
+    #[command(
+        after_help = "Example:\n  cairn ops backup override --reason \"T9's laptop burnt with the relay\" --dry-run\n\n\
+            A device that was let in, or revoked, after the backup and has not synced since may be \
+            forgotten by this. The reason is recorded."
+    )]
+    Override {
+        /// Why whoever has not synced will not come
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Only say for whom it would not wait
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -33,6 +33,7 @@ pub fn lines(command: &OpsCommand, answer: &Json, output: &Output) -> String {
         OpsCommand::Verify { .. } => verify(answer),
         OpsCommand::Reload => reload(answer),
         OpsCommand::Config { .. } => settings(answer, output),
+        OpsCommand::Backup { .. } => String::new(),
     }
 }
 

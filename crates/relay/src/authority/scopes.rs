@@ -154,7 +154,7 @@ impl Authority {
         Ok(())
     }
 
-    pub(super) fn note(
+    pub(crate) fn note(
         &self,
         action: &str,
         what: serde_json::Value,

@@ -92,7 +92,7 @@ fn draft_revocation(
 }
 
 /// A new key for a scope, or for the programme, sealed to every member of it but one.
-fn rotate(
+pub(super) fn rotate(
     draft: &mut Draft<'_>,
     scope: ScopeId,
     without: &DeviceKey,

@@ -1,6 +1,6 @@
 //! The socket on which ops ask.
 
-use super::{OpsError, OpsRequest, REQUEST_BYTES_MAX, devices, records, status};
+use super::{OpsError, OpsRequest, REQUEST_BYTES_MAX, backup, devices, records, status};
 use crate::daemon::Shared;
 use crate::folder::SocketPath;
 use serde_json::{Value, json};
@@ -148,6 +148,14 @@ async fn answer(shared: &Shared, request: OpsRequest) -> Result<Value, OpsError>
         OpsRequest::Conflicts {} => records::conflicts(shared).await,
         OpsRequest::Logs { scope, device } => status::logs(shared, scope, device).await,
         OpsRequest::Verify { deep } => records::verify(shared, deep).await,
+        OpsRequest::BackupPoint {} => backup::point(shared).await,
+        OpsRequest::BackupDone {
+            bytes,
+            authority_height,
+        } => backup::done(shared, bytes, authority_height).await,
+        OpsRequest::BackupOverride { reason, dry_run } => {
+            backup::override_restore(shared, reason, dry_run).await
+        }
         OpsRequest::Reload {} => reload(shared),
         OpsRequest::ConfigShow {} => Ok(config_show(shared)),
     }

@@ -20,6 +20,10 @@ struct StoreFacts {
     forks: Vec<(LogId, String, String)>,
     authority_forks: usize,
     authority_height: u64,
+    /// A restore that is not settled, and the names of those who have not synced since.
+    restored: Option<(u64, Vec<String>)>,
+    /// When the relay was last backed up.
+    backup_s: Option<u64>,
     entries: u64,
     detached: usize,
     /// Frames that were lost, and since when that is known.
@@ -68,6 +72,7 @@ pub(super) async fn status(shared: &Shared, stale_s: u64) -> Result<Value, OpsEr
         "lost_frames": facts.loss.map_or(0, |(lost, _)| lost),
         "centre_behind": shared.centre.as_ref().map(crate::centre_thread::CentreHandle::behind),
         "authority_height": facts.authority_height,
+        "last_backup": facts.backup_s.map(utc),
         "relay": shared.relay.to_string(),
         "address": shared.address.to_string(),
         "started": utc(shared.started_s),
@@ -87,6 +92,14 @@ fn store_facts(authority: &Authority, store: &mut dyn Store) -> Result<StoreFact
         forks: Vec::new(),
         authority_forks: store.authority_forks()?.len(),
         authority_height: store.authority_head().height,
+        restored: authority.waiting(store)?.map(|waiting| {
+            let silent = waiting.silent.iter();
+            let names = silent
+                .map(|device| authority.member_name(store, device))
+                .collect();
+            (waiting.at_s, names)
+        }),
+        backup_s: super::backup::last(store)?.map(|(at_s, _)| at_s),
         entries: 0,
         detached: 0,
         loss: crate::daemon::loss(store)?,
@@ -157,6 +170,18 @@ fn act_now(
         let message = "The authority signed two histories: its key was stolen, or restored from a \
                        backup. Nothing is signed until that is settled.";
         acts.push(act("authority_fork", message.into()));
+    }
+    if let Some((at_s, silent)) = &facts.restored {
+        let who = match silent.as_slice() {
+            [] => "devices that synced before".to_owned(),
+            names => names.join(", "),
+        };
+        let message = format!(
+            "This relay was restored from a backup at {}: the authority signs nothing (no joining, no \
+             revoking) until these have synced: {who}. If they will not come: cairn ops backup override",
+            utc(*at_s)
+        );
+        acts.push(act("restored", message));
     }
     if let Some((lost, since_s)) = facts.loss {
         let synced_since = |device: &&DeviceFacts| {

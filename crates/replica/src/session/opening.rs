@@ -1,7 +1,7 @@
 //! The first frames: who we are, what we share, where we stand; authority entries and side objects.
 
 use super::port::{Millis, Notice, Output, PeerFault, Role, SessionError};
-use super::sharing::{carries, shared_now, sharing};
+use super::sharing::sharing;
 use super::{LaneSync, Session};
 use crate::holdings::{Holdings, HoldingsError, PairRecord, PeerLane};
 use cairn_keys::Standing;
@@ -17,11 +17,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Authority entries taken in that wait for the store, in bytes.
 const AUTHORITY_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Grants and receipts taken in one session.
-const SIDE_OBJECTS_MAX: usize = 64 * 1024;
-/// Grants and receipts that are remembered of a peer; of more than these all are sent when one moved.
-const SIDE_REMEMBERED_MAX: usize = 4096;
-
 /// What the peer's first frame said that still matters.
 #[derive(Debug)]
 pub(super) struct PeerOpen {
@@ -368,7 +363,7 @@ impl Session {
         };
         self.pair_sent = pair.map(|pair| pair.hash);
         self.authority.told = holdings.authority_head().height;
-        let side = hash_of_sorted(&self.side_objects(holdings, &self.me)?.hashes());
+        let side = self.side_hash(holdings)?;
         let open = Open {
             protocol: PROTOCOL_VERSION,
             features: if self.config.live { FEATURE_LIVE } else { 0 },
@@ -518,150 +513,11 @@ impl Session {
         }
         Ok(())
     }
-
-    /// Grants for a device, and receipts about what both sides share, as they are held here.
-    fn side_objects(
-        &self,
-        holdings: &dyn Holdings,
-        device: &cairn_wire::DeviceKey,
-    ) -> Result<SideObjects, HoldingsError> {
-        Ok(SideObjects {
-            grants: holdings.grants_for(device)?,
-            receipts: holdings.receipts_of(&shared_now(holdings, &self.config.peer))?,
-        })
-    }
-
-    pub(super) fn send_side_objects(
-        &mut self,
-        holdings: &dyn Holdings,
-    ) -> Result<(), SessionError> {
-        if self.standing != Standing::Member || self.ending.bye_sent() {
-            return Ok(());
-        }
-        let first = self.peer.as_mut().and_then(|peer| peer.side.take());
-        if !std::mem::take(&mut self.side_changed) && first.is_none() {
-            return Ok(());
-        }
-        let objects = self.side_objects(holdings, &self.config.peer)?;
-        let all = objects.hashes();
-        // A carrier holds receipts of others besides, so its hash is seldom that of what is remembered:
-        // what it gave this device itself, or was proven to have, it is not given back in one epoch.
-        let to_carrier = carries(holdings, &self.config.peer) && !carries(holdings, &self.me);
-        let proven = first == Some(hash_of_sorted(&all));
-        if proven {
-            self.side_known.extend(&all);
-        } else if to_carrier || first == Some(hash_of_sorted(&self.record.side)) {
-            self.side_known.extend(&self.record.side);
-        }
-        if proven || !to_carrier {
-            self.remember_side(all);
-        }
-        let grants = self.not_sent(objects.grants);
-        for part in parts(grants, limits::GRANTS_MAX, limits::RECEIPTS_FRAME_BYTES_MAX) {
-            self.say(&ControlFrame::Grants(part));
-        }
-        let receipts = self.not_sent(objects.receipts);
-        for part in parts(
-            receipts,
-            limits::RECEIPTS_MAX,
-            limits::RECEIPTS_FRAME_BYTES_MAX,
-        ) {
-            self.say(&ControlFrame::Receipts(part));
-        }
-        Ok(())
-    }
-
-    fn remember_side(&mut self, all: Vec<[u8; 8]>) {
-        let side = if all.len() <= SIDE_REMEMBERED_MAX {
-            all
-        } else {
-            Vec::new()
-        };
-        if self.record.side != side {
-            self.record.side = side;
-            self.record_changed = true;
-        }
-    }
-
-    fn not_sent(&mut self, objects: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-        let known = &mut self.side_known;
-        objects
-            .into_iter()
-            .filter(|it| known.insert(short_hash(it)))
-            .collect()
-    }
-
-    pub(super) fn take_side(
-        &mut self,
-        objects: &[Bytes],
-        count_max: usize,
-        bytes_max: usize,
-    ) -> Result<(), PeerFault> {
-        self.side_received += objects.len();
-        if objects.len() > count_max
-            || self.side_received > SIDE_OBJECTS_MAX
-            || objects.iter().any(|it| it.0.len() > bytes_max)
-        {
-            return Err(PeerFault::TooMany("grants or receipts"));
-        }
-        let hashes: Vec<_> = objects.iter().map(|it| short_hash(&it.0)).collect();
-        self.side_known.extend(&hashes);
-        let mut side = self.record.side.clone();
-        side.extend(hashes);
-        side.sort_unstable();
-        side.dedup();
-        self.remember_side(side);
-        Ok(())
-    }
-}
-
-struct SideObjects {
-    grants: Vec<Vec<u8>>,
-    receipts: Vec<Vec<u8>>,
-}
-
-impl SideObjects {
-    /// Their short hashes, sorted and without doubles.
-    fn hashes(&self) -> Vec<[u8; 8]> {
-        let all = self.grants.iter().chain(&self.receipts);
-        let mut hashes: Vec<[u8; 8]> = all.map(|it| short_hash(it)).collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        hashes
-    }
-}
-
-fn hash_of_sorted(hashes: &[[u8; 8]]) -> Option<[u8; 8]> {
-    (!hashes.is_empty()).then(|| short_hash(&hashes.concat()))
-}
-
-fn short_hash(bytes: &[u8]) -> [u8; 8] {
-    first_8(hash::derive(hash::SIDE_CONTEXT, &[bytes]))
 }
 
 pub(super) fn first_8(hash: [u8; 32]) -> [u8; 8] {
     let mut out = [0; 8];
     out.copy_from_slice(&hash[..8]);
-    out
-}
-
-/// Cuts objects into frames of bounded count and length.
-fn parts(objects: Vec<Vec<u8>>, count_max: usize, bytes_max: usize) -> Vec<Vec<Bytes>> {
-    let mut out: Vec<Vec<Bytes>> = Vec::new();
-    let mut bytes = 0;
-    for object in objects {
-        let fits = out
-            .last()
-            .is_some_and(|part| part.len() < count_max && bytes + object.len() <= bytes_max);
-        if !fits {
-            out.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += object.len();
-        if let Some(part) = out.last_mut() {
-            part.push(Bytes(object));
-        }
-    }
     out
 }
 

@@ -3,13 +3,13 @@
 use super::{Ended, EngineError, EngineOptions, Event, Outlet, Pulse, QUEUE_EVENTS, Start};
 use crate::registry::{Registry, SessionId, SessionState};
 use crate::side_objects;
-use cairn_keys::Membership;
 use cairn_keys::authority::Role as MemberRole;
+use cairn_keys::{Grant, Membership};
 use cairn_replica::holdings::{Holdings, Origin};
 use cairn_replica::session::{Input, Millis, Notice, Output, Session, SessionError};
 use cairn_store::{Incoming, Store, StoreError};
 use cairn_wire::frame::{CloseReason, ScopeLane};
-use cairn_wire::{AuthorityRef, DeviceKey, Entry, ScopeId};
+use cairn_wire::{AuthorityRef, DeviceKey, Entry, ScopeId, limits};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -462,11 +462,15 @@ impl Engine {
             .is_some_and(|member| carries_all(member.role));
         let programme = self.store.programme();
         let device = self.store.device();
+        let mut held = None;
         let objects: Vec<_> = grants
             .iter()
             .filter_map(|bytes| side_objects::grant(bytes))
             .filter(|(grant, _)| {
-                grant.programme() == programme && (passes_on || grant.recipient() == device)
+                grant.programme() == programme
+                    && (passes_on
+                        || grant.recipient() == device
+                        || self.is_given_back(grant, &mut held))
             })
             .map(|(_, object)| object)
             .collect();
@@ -477,6 +481,36 @@ impl Engine {
         if self.watch_store(put).is_some_and(|new| new > 0) {
             round.side_objects_by = Some(id);
         }
+    }
+
+    /// Whether a sealed key is for a centre, given back by a device that carried it, and may be missing here.
+    /// Nobody but the centre can tell a right one, so a few are kept of each number, and the centre opens
+    /// the one that the authority announced. `held` is filled at the first that is asked about.
+    fn is_given_back(&self, grant: &Grant, held: &mut Option<HeldByCentre>) -> bool {
+        let recipient = grant.recipient();
+        let member = self.store.membership().member(&recipient);
+        if member.is_none_or(|it| it.role != MemberRole::Centre) {
+            return false;
+        }
+        let held = held.get_or_insert_with(|| {
+            let bytes = self.store.grants_for(&recipient).unwrap_or_default();
+            let grants = bytes.iter().filter_map(|bytes| Grant::parse(bytes).ok());
+            let mut counts = HeldByCentre::new();
+            for grant in grants {
+                *counts
+                    .entry((grant.scope(), grant.key_number()))
+                    .or_default() += 1;
+            }
+            counts
+        });
+        let keys_max = limits::CENTRE_GRANTS_MAX / limits::CENTRE_GRANTS_OF_A_KEY_MAX;
+        let key = (grant.scope(), grant.key_number());
+        if held.len() >= keys_max && !held.contains_key(&key) {
+            return false;
+        }
+        let count = held.entry(key).or_default();
+        *count += 1;
+        *count <= limits::CENTRE_GRANTS_OF_A_KEY_MAX
     }
 
     fn put_receipts(&mut self, id: SessionId, receipts: &[Vec<u8>], round: &mut Round) {
@@ -582,6 +616,9 @@ impl Engine {
         let _ = running.ended.send(ended);
     }
 }
+
+/// Sealed keys of one centre that are held, by scope and number. There is one centre yet.
+type HeldByCentre = BTreeMap<(ScopeId, u32), usize>;
 
 /// Growth of which scopes a session wants to hear of.
 enum Interests {

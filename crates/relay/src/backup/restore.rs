@@ -1,0 +1,113 @@
+//! Restoring a backup.
+
+use super::read::{Secrets, Unpack, Verified, check_hashes, check_stores, unpack, verified};
+use super::{BackupError, verify};
+use crate::authority::{random, restored};
+use crate::config::FILE_NAME;
+use crate::error::RelayError;
+use crate::folder::{self, Folder, UNFINISHED};
+use crate::init;
+use crate::time;
+use cairn_keys::DeviceSecret;
+use cairn_store::{Fresh, OpenOptions, SegmentStore, Store};
+use std::path::Path;
+
+/// What was restored, or would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// What is in the backup.
+    pub backup: Verified,
+    /// What whoever runs the relay must know now, a sentence or two each.
+    pub words: Vec<String>,
+}
+
+/// Restores a backup into `dir`, which must be empty or not there. With `dry_run` it is only verified.
+///
+/// The relay begins a new epoch, so no device trusts what it knew of this relay's journals: they compare,
+/// and give back what the relay lacks. It begins a new incarnation, so that no number of an own log is
+/// used twice. And it remembers that it was restored: the authority signs nothing before its own log is
+/// known to be back (see [`crate::authority::restored`]).
+///
+/// `relay.toml` is put in place last: a relay that was not restored wholly does not run.
+pub fn restore(file: &Path, dir: &Path, dry_run: bool) -> Result<Restored, BackupError> {
+    let folder = Folder::new(dir);
+    let occupied = || match std::fs::read_dir(dir) {
+        Ok(mut entries) => entries.next().is_some() && !dir.join(UNFINISHED).exists(),
+        Err(_) => false,
+    };
+    if occupied() || folder.is_relay() {
+        return Err(BackupError::NotEmpty(dir.to_owned()));
+    }
+    if dry_run {
+        let backup = verify(file)?;
+        return Ok(Restored {
+            backup,
+            words: words(),
+        });
+    }
+    let manifest = check_hashes(file)?;
+    init::prepare(&folder)?;
+    let config = dir.join(format!("{FILE_NAME}.restored"));
+    let secrets = unpack(file, &manifest, &Unpack::All(dir, &config))?;
+    let backup = verified(&manifest, check_stores(&folder, &manifest, &secrets, file)?);
+    if let Some(problem) = backup.problems.first() {
+        return Err(BackupError::damaged(file, problem.clone()));
+    }
+    begin_anew(&folder, &secrets)?;
+    let place = folder.config();
+    std::fs::rename(&config, &place).map_err(BackupError::system("naming", &place))?;
+    folder::sync_folder_of(&place).map_err(BackupError::system("syncing", &place))?;
+    let mark = dir.join(UNFINISHED);
+    std::fs::remove_file(&mark).map_err(BackupError::system("removing", &mark))?;
+    Ok(Restored {
+        backup,
+        words: words(),
+    })
+}
+
+fn words() -> Vec<String> {
+    [
+        "Never run the old relay again: it and this one would be two with one key.",
+        "Devices give back what this relay lacks when they next sync; nothing has to be done on them.",
+        "The authority signs nothing (no joining, no revoking) until every device has synced, or \
+         until: cairn ops backup override --reason TEXT",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// A new life for both stores, and the mark that the authority must wait.
+fn begin_anew(folder: &Folder, secrets: &Secrets) -> Result<(), BackupError> {
+    let mut relay = open(folder, secrets.relay(), &folder.data())?;
+    let height = relay.authority_head().height;
+    relay
+        .put_state(restored::STATE, &restored::begun(time::now_s(), height))
+        .map_err(RelayError::from)?;
+    relay.close().map_err(RelayError::from)?;
+    if folder.centre_data().exists() {
+        let centre = open(folder, secrets.centre(), &folder.centre_data())?;
+        centre.close().map_err(RelayError::from)?;
+    }
+    Ok(())
+}
+
+fn open(
+    folder: &Folder,
+    device: &DeviceSecret,
+    path: &Path,
+) -> Result<Box<dyn Store>, BackupError> {
+    let random = random().map_err(RelayError::from)?;
+    let mut options = OpenOptions::new(device.device(), Fresh(random));
+    options.create = false;
+    let (store, _) = SegmentStore::open(path, &options).map_err(|error| match error {
+        cairn_store::StoreError::Locked => RelayError::Running(folder.path().to_owned()),
+        error => error.into(),
+    })?;
+    let mut store: Box<dyn Store> = Box::new(store);
+    let fresh = Fresh(random);
+    store
+        .set_incarnation(fresh.incarnation())
+        .map_err(RelayError::from)?;
+    store.new_epoch(fresh.epoch()).map_err(RelayError::from)?;
+    Ok(store)
+}
