@@ -314,7 +314,7 @@ fn no_dependency_is_declared_for_nobody() {
         .expect("the workspace declares dependencies");
     let declared = declared.split("\n[").next().unwrap_or_default();
     let mut taken = String::new();
-    for folder in ["crates", "tests"] {
+    for folder in ["crates", "tests", "tests/faults"] {
         for entry in std::fs::read_dir(root.join(folder)).expect("a folder of the tree is readable")
         {
             let manifest = entry.expect("a folder of the tree is readable").path();

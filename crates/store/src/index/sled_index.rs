@@ -159,9 +159,18 @@ fn is_lock_error(error: &io::Error) -> bool {
 /// What happened, as the system says it: sled prints errors of the disk in Rust's own notation.
 fn in_words(error: &sled::Error) -> String {
     match error {
-        sled::Error::Io(error) => error.to_string(),
+        sled::Error::Io(error) => without_notation(&error.to_string()).to_owned(),
         other => other.to_string(),
     }
+}
+
+/// sled's copies of an error of the disk are `Os { code: 5, kind: …, message: "…" }` in a string.
+fn without_notation(text: &str) -> &str {
+    let inner = text.strip_prefix("Os {").and_then(|text| {
+        let (_, message) = text.split_once("message: \"")?;
+        message.split_once('"')
+    });
+    inner.map_or(text, |(message, _)| message)
 }
 
 /// What the system refused. The kinds that are left out are those by which sled itself calls bytes
@@ -334,6 +343,11 @@ mod tests {
         assert_eq!(refused(io::Error::from_raw_os_error(28)), (full, full));
         let (first, later) = refused(io::Error::from_raw_os_error(5));
         assert!(first.is_some() && first == later);
+        let error = sled::Error::Io(io::Error::from_raw_os_error(5));
+        for error in [error.clone(), error] {
+            let words = in_words(&error);
+            assert!(words.starts_with("Input/output error"), "{words}");
+        }
         let rot = io::Error::new(io::ErrorKind::UnexpectedEof, "short");
         assert_eq!(refused(rot), (None, None));
         let panicked = fenced("reading", || -> sled::Result<()> { panic!("as asked") });
