@@ -56,7 +56,7 @@ pub(crate) async fn point(shared: &Shared) -> Result<Point, OpsError> {
             .await;
         if let Ok(lengths) = lengths {
             let of_centre = lengths.map_err(unreadable)?;
-            return Ok(relay_point(shared, of_centre).await?);
+            return relay_point(shared, of_centre).await;
         }
     }
     let of_centre = lengths(&folder, &folder.centre_data()).map_err(unreadable)?;
@@ -220,7 +220,7 @@ fn write(folder: &Folder, point: &Point, made_s: u64, path: &Path) -> Result<usi
         .map_err(writing)?;
     let mut tar = tar::Builder::new(std::io::BufWriter::with_capacity(256 * 1024, file));
     let mut files = Vec::new();
-    for inner in inner_files(folder, folder.path())? {
+    for inner in inner_files(folder.path())? {
         let name = name_in(folder, &inner);
         let in_store = stores(folder)
             .iter()
@@ -287,7 +287,7 @@ fn header(bytes: u64, made_s: u64) -> tar::Header {
 }
 
 /// Every file below a folder that belongs into a backup, in order of their names; links are not followed.
-fn inner_files(folder: &Folder, of: &Path) -> Result<Vec<PathBuf>, BackupError> {
+fn inner_files(of: &Path) -> Result<Vec<PathBuf>, BackupError> {
     let reading = |error| BackupError::system("reading", of)(error);
     let mut names = Vec::new();
     for entry in std::fs::read_dir(of).map_err(reading)? {
@@ -302,7 +302,7 @@ fn inner_files(folder: &Folder, of: &Path) -> Result<Vec<PathBuf>, BackupError> 
             continue;
         }
         if kind.is_dir() {
-            files.extend(inner_files(folder, &path)?);
+            files.extend(inner_files(&path)?);
         } else if kind.is_file() {
             files.push(path);
         }
