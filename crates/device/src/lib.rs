@@ -70,7 +70,7 @@ impl Default for DeviceOptions {
     fn default() -> Self {
         Self {
             lock_wait: Duration::from_secs(3),
-            cache_bytes: 16 * 1024 * 1024,
+            cache_bytes: 8 * 1024 * 1024,
             network: NetworkOptions::default(),
             bandwidth_bytes_per_second: None,
         }

@@ -17,7 +17,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// Lines that are whole in memory at a time.
-const LINES_TOGETHER: usize = 16_384;
+const LINES_TOGETHER: usize = 4096;
 
 /// Which records a list shows: those that fit all that is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,15 +63,14 @@ pub struct HeldScope {
     pub totals: Totals,
 }
 
-/// By what lists are ordered, and where the line is.
-type Place = (Reverse<i64>, DocumentId, At);
+/// By what lists are ordered: of one second in the order in which they came, so that neighbours stand in
+/// one page; and whether another record is like it.
+type Place = (Reverse<i64>, At, bool);
 
 /// The newest so many records of those that fit.
 struct Newest {
     limit: usize,
     total: u64,
-    /// Any of them is like another record.
-    alike: bool,
     /// The last of them first.
     found: BinaryHeap<Place>,
 }
@@ -81,23 +80,22 @@ impl Newest {
         Self {
             limit,
             total: 0,
-            alike: false,
             found: BinaryHeap::new(),
         }
     }
 
     fn add(&mut self, at: At, head: &Head<'_>) {
         self.total += 1;
-        let place = (Reverse(head.recorded_at_s), head.id, at);
+        let place = (Reverse(head.recorded_at_s), at, head.is_alike());
         if self.found.len() >= self.limit {
-            match self.found.peek_mut() {
-                Some(mut last) if place < *last => *last = place,
-                _ => return,
+            if let Some(mut last) = self.found.peek_mut()
+                && place < *last
+            {
+                *last = place;
             }
         } else {
             self.found.push(place);
         }
-        self.alike |= head.is_alike();
     }
 
     fn in_order(self) -> Vec<Place> {
@@ -287,13 +285,14 @@ impl Member {
             }
         }
         let total = found.total;
-        let alike = match found.alike {
+        let found = found.in_order();
+        let alike = match found.iter().any(|(_, _, alike)| *alike) {
             true => self.duplicates(store)?,
             false => Duplicates::new(),
         };
         let mut names: BTreeMap<ScopeId, String> = BTreeMap::new();
-        for some in found.in_order().chunks(LINES_TOGETHER) {
-            let places: Vec<At> = some.iter().map(|(_, _, at)| *at).collect();
+        for some in found.chunks(LINES_TOGETHER) {
+            let places: Vec<At> = some.iter().map(|(_, at, _)| *at).collect();
             for line in catalogue::lines(&tables, &places)? {
                 let scope = line.scope;
                 let scope_name = names

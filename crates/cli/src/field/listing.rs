@@ -114,13 +114,19 @@ struct Row<'a> {
     void: bool,
     area_m2: Option<u64>,
     extent_not_surveyed: bool,
-    centre: Option<Json>,
+    centre: Option<Centre>,
     date_of_information: Option<&'a str>,
     date: Option<&'a str>,
     recorded_at: Option<String>,
     changes: u64,
     held: u64,
     duplicates: Json,
+}
+
+#[derive(Serialize)]
+struct Centre {
+    lat: f64,
+    lon: f64,
 }
 
 impl<'a> Row<'a> {
@@ -143,9 +149,10 @@ impl<'a> Row<'a> {
             void: summary.void,
             area_m2: summary.area_m2,
             extent_not_surveyed: summary.extent_not_surveyed,
-            centre: summary
-                .centre
-                .map(|at| json!({ "lat": at.lat(), "lon": at.lon() })),
+            centre: summary.centre.map(|at| Centre {
+                lat: at.lat(),
+                lon: at.lon(),
+            }),
             date_of_information: summary.date_of_information.as_deref(),
             date: summary.date.as_deref(),
             recorded_at: utc(line.recorded_at_s),

@@ -37,7 +37,7 @@ impl SledFactory {
     pub fn new(store_folder: &Path) -> Self {
         Self {
             folder: store_folder.join(FOLDER),
-            cache_bytes: 16 * 1024 * 1024,
+            cache_bytes: 8 * 1024 * 1024,
             lock_wait: Duration::from_secs(5),
             watchdog: Duration::from_secs(60),
         }

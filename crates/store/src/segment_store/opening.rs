@@ -64,7 +64,7 @@ impl OpenOptions {
             fresh,
             create: true,
             segment_bytes: 64 * 1024 * 1024,
-            cache_bytes: 16 * 1024 * 1024,
+            cache_bytes: 8 * 1024 * 1024,
             lock_wait: Duration::from_secs(3),
         }
     }
