@@ -162,11 +162,23 @@ impl Centre {
 
     /// Starts the daemon and waits until it says that it listens.
     pub fn run(&mut self) {
+        let ended = self.start_with(&[]);
+        assert!(
+            ended.is_none(),
+            "the relay does not listen: {:?}",
+            self.words()
+        );
+    }
+
+    /// Starts the daemon with more variables. Answers once it listens, or with the exit code of one
+    /// that gave up.
+    pub fn start_with(&mut self, variables: &[(&str, String)]) -> Option<i32> {
         assert!(self.running.is_none(), "the relay runs already");
         let mut command = Command::new(binaries().join("cairnd"));
         command
             .args(["run", "--dir"])
             .arg(self.dir())
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -179,18 +191,33 @@ impl Centre {
         let words = Arc::clone(&self.words);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if line.contains("istening") {
+                let listens = line.contains("istening");
+                words.lock().expect("no test panics with it").push(line);
+                if listens {
                     let _ = ready.send(());
                 }
-                words.lock().expect("no test panics with it").push(line);
             }
         });
         self.running = Some(child);
-        assert!(
-            wait.recv_timeout(PATIENCE).is_ok(),
-            "the relay does not listen: {:?}",
-            self.words()
-        );
+        match wait.recv_timeout(PATIENCE) {
+            Ok(()) => None,
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                let mut child = self.running.take().expect("it was started");
+                let status = child.wait().expect("our own child can be waited for");
+                Some(status.code().unwrap_or(-1))
+            }
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                panic!("the relay does not listen: {:?}", self.words())
+            }
+        }
+    }
+
+    /// The exit code of a daemon that has ended by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        let running = self.running.as_mut()?;
+        let status = running.try_wait().expect("our own child can be asked")?;
+        self.running = None;
+        Some(status.code().unwrap_or(-1))
     }
 
     /// Resident memory of the daemon, as the kernel counts it.

@@ -87,6 +87,12 @@ impl Fault {
 /// Runs a command to its end; one that hangs is killed and fails the test.
 #[track_caller]
 pub fn run(command: &mut Command) -> Said {
+    run_while(command, || ())
+}
+
+/// The same, calling `meanwhile` again and again.
+#[track_caller]
+pub fn run_while(command: &mut Command, mut meanwhile: impl FnMut()) -> Said {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -105,6 +111,7 @@ pub fn run(command: &mut Command) -> Said {
             child.wait().expect("our own child can be waited for");
             panic!("{command:?} hangs");
         }
+        meanwhile();
         std::thread::sleep(Duration::from_millis(2));
     };
     Said::of(Output {
@@ -129,7 +136,7 @@ pub fn run_on(device: &Device, fault: &Fault, arguments: &[&str]) -> Said {
 }
 
 /// What people were told is saved, by the id that was printed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Ledger(BTreeSet<String>);
 
 impl Ledger {
