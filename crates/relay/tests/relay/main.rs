@@ -5,5 +5,6 @@ mod enrolling;
 mod folder;
 mod reading;
 mod recovering;
+mod restoring;
 mod revoking;
 mod support;
