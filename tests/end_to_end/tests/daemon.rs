@@ -6,6 +6,7 @@ use cairn_end_to_end::{Device, PATIENCE, binaries, cairn};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -538,6 +539,7 @@ fn what_keeps_it_from_starting_is_said_in_words() {
 #[test]
 fn no_descriptors_left_and_a_strangers_folder_are_said_in_words() {
     let relay = Relay::made();
+    let other_folder = tempfile::tempdir().expect("a temporary folder");
     let run = format!(
         "exec {} run --dir {}",
         binaries().join("cairnd").display(),
@@ -573,4 +575,23 @@ fn no_descriptors_left_and_a_strangers_folder_are_said_in_words() {
         stranger.contains("belongs to another account"),
         "{stranger}"
     );
+
+    // As in a container: an account that has no name and no home.
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("our own")
+    };
+    let file = other_folder.path().join("relay.toml");
+    std::fs::write(&file, relay.config()).expect("a writable folder");
+    open(other_folder.path(), 0o755);
+    open(&file, 0o644);
+    let checked = Command::new("setpriv")
+        .args(["--reuid=12345", "--regid=12345", "--clear-groups"])
+        .arg(binaries().join("cairnd"))
+        .args(["config", "check"])
+        .arg(&file)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .expect("setpriv was there a moment ago");
+    assert_eq!(checked.status.code(), Some(0), "{}", words(&checked));
 }

@@ -41,6 +41,8 @@ impl Cairnd {
     #[must_use]
     pub fn global(&self) -> Global {
         Global {
+            // A relay is no device: it must not fail where its account has no home.
+            data_dir: Some(PathBuf::from("/nonexistent")),
             json: self.json,
             color: self.color,
             verbose: self.verbose,
