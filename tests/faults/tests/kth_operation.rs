@@ -5,8 +5,9 @@
 
 #![allow(clippy::print_stderr)] // Figures for whoever runs it by hand.
 
-use cairn_end_to_end::{Centre, Device};
+use cairn_end_to_end::{Centre, Device, Said, binaries};
 use cairn_faults::{Fault, KINDS, Ledger, Tally, chosen, run, run_on, run_while, unclear};
+use std::process::Command;
 use tempfile::TempDir;
 
 const SCOPE: &str = "north/hazards";
@@ -247,4 +248,126 @@ fn a_relay_whose_disk_fails_keeps_what_it_acknowledged() {
     assert_eq!(verified["ok"], true, "{verified:#}");
     let held = ledger.len();
     centre.eventually(&["status"], |status| status["documents"] == held);
+}
+
+fn backup(fault: Option<&Fault>, arguments: &[&str]) -> Said {
+    let mut command = Command::new(binaries().join("cairn"));
+    command.args(["ops", "--json"]);
+    command.args(arguments);
+    if let Some(fault) = fault {
+        command.envs(fault.variables());
+    }
+    run(&mut command)
+}
+
+#[test]
+fn a_backup_on_a_failing_disk_is_whole_or_not_there_and_a_restore_can_be_repeated() {
+    let mut centre = Centre::start();
+    let device = centre.device("Alpha", &["north/hazards:rw"]);
+    let mut ledger = Ledger::default();
+    for _ in 0..3 {
+        ledger.note(&run(&mut device.command(NEW)).expect(0).json());
+    }
+    device.sync();
+    let notes = tempfile::tempdir().expect("a temporary folder");
+    let place = |name: &str| {
+        let path = notes.path().join(name);
+        let text = path.to_str().expect("temporary names are UTF-8").to_owned();
+        (path, text)
+    };
+    let mut found = Found::default();
+    let mut fault = Fault {
+        dir: place("backups").0,
+        at: 0,
+        kind: "eio",
+        armed: None,
+        log: place("operations").0,
+    };
+    let dir = centre.dir();
+    let dir = dir.to_str().expect("temporary names are UTF-8");
+
+    let (folder, file) = (place("backups").0, place("backups/one").1);
+    let create = |fault: &Fault, found: &mut Found| {
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).expect("the temporary folder is writable");
+        let said = backup(Some(fault), &["--dir", dir, "backup", "create", &file]);
+        let what = format!("create: {} at {:?}", fault.kind, fault.spoiled());
+        found.tally.count(&said);
+        let there = folder.join("one").exists();
+        if said.code != 0 {
+            found.note(&what, [unclear(&said, &[1])]);
+        } else {
+            let verified = backup(None, &["backup", "verify", &file]);
+            let wrong = verified.code != 0 || !there;
+            found.note(
+                &what,
+                [wrong.then(|| format!("acknowledged, and not whole: {verified:?}"))],
+            );
+        }
+        if there && backup(None, &["backup", "verify", &file]).code != 0 {
+            found.note(
+                &what,
+                [Some("a half one has the name of a whole one".to_owned())],
+            );
+        }
+    };
+    create(&fault, &mut found);
+    let creating = fault.operations().len() as u64;
+    for kind in KINDS {
+        for at in chosen(creating, 3) {
+            (fault.kind, fault.at) = (kind, at);
+            create(&fault, &mut found);
+        }
+    }
+    (fault.kind, fault.at) = ("eio", 0);
+    create(&fault, &mut found);
+
+    centre.kill();
+    let (into, into_text) = place("restored");
+    fault.dir.clone_from(&into);
+    let mut restore = |fault: &Fault, found: &mut Found| {
+        let _ = std::fs::remove_dir_all(&into);
+        let arguments = ["backup", "restore", &file, "--into", &into_text];
+        let said = backup(Some(fault), &arguments);
+        let what = format!("restore: {} at {:?}", fault.kind, fault.spoiled());
+        found.tally.count(&said);
+        if said.code != 0 {
+            found.note(&what, [unclear(&said, &[1])]);
+            // It is a relay only once all of it is there; then the last sync of its name has failed.
+            if !into.join("relay.toml").exists() {
+                let again = backup(None, &arguments);
+                let wrong = again.code != 0;
+                found.note(&what, [wrong.then(|| format!("again: {again:?}"))]);
+            }
+        }
+        // What was restored is a relay that begins.
+        std::fs::remove_dir_all(centre.dir()).expect("our own folder");
+        std::fs::rename(&into, centre.dir()).expect("our own folders");
+        if fault.at.is_multiple_of(5) || fault.at > 180 || said.code == 0 {
+            centre.run();
+            let held = centre.ops(&["verify"]);
+            let wrong = held.code != 0 || held.json()["entries"] == 0;
+            found.note(&what, [wrong.then(|| format!("{held:?}"))]);
+            centre.kill();
+        }
+    };
+    restore(&fault, &mut found);
+    let restoring = fault.operations().len() as u64;
+    for kind in KINDS {
+        for at in chosen(restoring, 3) {
+            (fault.kind, fault.at) = (kind, at);
+            restore(&fault, &mut found);
+        }
+    }
+    found.end(&format!(
+        "backup: {creating} operations to make one, {restoring} to restore it"
+    ));
+    centre.run();
+    let other = Device::new("Delta");
+    device.sync();
+    other
+        .run(&["join", &centre.code("Delta", &["north/hazards:rw"])])
+        .expect(0);
+    other.sync();
+    assert_eq!(ledger.held_against(&other), None);
 }

@@ -10,7 +10,7 @@ use crate::error::RelayError;
 use crate::folder::{self, Folder};
 use crate::key_file::{self, Kind};
 use cairn_keys::{AuthoritySecret, DeviceSecret};
-use cairn_store::{Fresh, OpenOptions, SegmentStore, Store};
+use cairn_store::{Fresh, OpenOptions, SegmentStore, Store, StoreError};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions as FileOptions};
 use std::io::{BufReader, Read};
@@ -294,10 +294,10 @@ pub(super) fn check_stores(
     let opened = SegmentStore::open(&folder.data(), &options);
     let (store, report) = match opened {
         Ok(opened) => opened,
-        Err(error @ cairn_store::StoreError::NewerFormat { .. }) => {
+        Err(error @ StoreError::NewerFormat { .. }) => {
             return Err(RelayError::from(error).into());
         }
-        Err(error) => return Err(BackupError::damaged(file, error.to_string())),
+        Err(error) => return Err(unread(folder, file, &error)),
     };
     let store: Box<dyn Store> = Box::new(store);
     if report.lost_frames > 0 {
@@ -320,7 +320,7 @@ pub(super) fn check_stores(
     }
     let looked = store
         .verify(true)
-        .map_err(|error| BackupError::damaged(file, error.to_string()))?;
+        .map_err(|error| unread(folder, file, &error))?;
     problems.extend(looked.problems);
     let members = store.membership();
     for (which, device) in [("relay", &secrets.relay), ("centre", &secrets.centre)] {
@@ -342,6 +342,18 @@ pub(super) fn check_stores(
     let entries = entries.sum();
     store
         .close()
-        .map_err(|error| BackupError::damaged(file, error.to_string()))?;
+        .map_err(|error| unread(folder, file, &error))?;
     Ok(Found { entries, problems })
+}
+
+/// Where the disk fails or is full on which the store was laid, the backup is not to blame.
+fn unread(folder: &Folder, file: &Path, error: &StoreError) -> BackupError {
+    match error.disk_fault() {
+        Some(kind) => BackupError::System {
+            doing: "laying out the store in",
+            path: folder.data(),
+            source: std::io::Error::new(kind, error.to_string()),
+        },
+        None => BackupError::damaged(file, error.to_string()),
+    }
 }
