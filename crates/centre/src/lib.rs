@@ -5,7 +5,9 @@
 //! | --- | --- |
 //! | [`relay_store`] | how the relay's store is reached |
 //! | [`receipts`](mod@receipts) | how devices learn that their changes were seen |
-//! | [`projection`] | counts, lists, conflicts, who has what |
+//! | [`projection`] | counts, lists, conflicts, what calls for attention |
+//! | [`holders`] | who is known to have a record |
+//! | [`set_aside`] | what is kept and is no part of a record, and what was decided about it |
 //!
 //! Entries stay in the relay's store; documents, summaries and all else that can be read lie in a
 //! store of the centre's own, sealed under its table key. Losing that store costs a reading of the
@@ -18,12 +20,16 @@
 //! Changes are applied in this process. The pre-flight bounds what automerge sees; running it in a
 //! child process with limits of memory and time, as a second wall, is not done yet.
 
+pub mod holders;
 pub mod projection;
 pub mod receipts;
 pub mod relay_store;
+pub mod set_aside;
 
-pub use projection::{Counts, Held, Holder, Listing};
+pub use holders::{Holder, KnownPlace, WhoHas};
+pub use projection::{Attention, Counts, Land, Listing, SafetyConflict};
 pub use relay_store::{RelayStopped, RelayStore, Turn};
+pub use set_aside::{KeepOutFault, KeptOut, SetAside};
 
 use cairn_keys::{DeviceSecret, Grant, Membership};
 use cairn_member::{Member, MemberError, TableKey};

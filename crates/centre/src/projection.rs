@@ -1,14 +1,11 @@
-//! What the centre can tell about records: counts, lists, conflicts, who has what.
+//! What the centre can tell about records: counts, lists, conflicts, what calls for attention.
 
-use crate::relay_store::ask;
 use crate::{Centre, CentreError};
-use cairn_documents::HeldState;
-use cairn_keys::Standing;
 use cairn_member::places::Place;
 use cairn_member::read::AsOf;
 use cairn_member::{Line, OpenRecord, short_code};
-use cairn_replica::HoldingsError;
-use cairn_wire::frame::ScopeLane;
+use cairn_records::Record;
+use cairn_records::schema::Class;
 use cairn_wire::ids::{DeviceKey, ScopeId};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -30,7 +27,83 @@ pub struct Counts {
     pub by_scope: BTreeMap<ScopeId, u64>,
     /// Records by the device that made them.
     pub by_device: BTreeMap<DeviceKey, u64>,
+    /// Records by kind.
+    pub by_kind: BTreeMap<String, u64>,
+    /// Records with a value whose author is not verified.
+    pub unverified: u64,
+    /// Hazardous areas that read neither closed nor withdrawn.
+    pub land: Land,
 }
+
+/// Land as the centre reads it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Land {
+    /// Areas that read open or suspended.
+    pub areas: u64,
+    /// Their extents as they read, each by itself: where two overlap, the overlap counts in both.
+    pub area_m2: u64,
+    /// Those of which part is only a circle round a place.
+    pub not_surveyed: u64,
+    /// Those that say no place at all, and count nothing.
+    pub without_place: u64,
+}
+
+impl Land {
+    fn count(&mut self, line: &Line) {
+        let summary = &line.summary;
+        let released = ["closed", "handed_over"];
+        let closed = summary
+            .status
+            .as_deref()
+            .is_some_and(|it| released.contains(&it));
+        if summary.kind != "hazardous_area" || summary.void || closed {
+            return;
+        }
+        self.areas += 1;
+        self.area_m2 += summary.area_m2.unwrap_or(0);
+        self.not_surveyed += u64::from(summary.extent_not_surveyed);
+        self.without_place += u64::from(summary.area_m2.is_none());
+    }
+}
+
+/// A safety field that people disagree on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SafetyConflict {
+    /// The record.
+    pub id: String,
+    /// The code by which it is named over the radio.
+    pub short_code: String,
+    /// Its number.
+    pub local_id: Option<String>,
+    /// Its kind.
+    pub kind: String,
+    /// Its scope, as people know it.
+    pub scope: String,
+    /// The field.
+    pub field: String,
+    /// How it reads.
+    pub reads: Option<String>,
+    /// Who says so, and when by their clock, oldest first.
+    pub by: Vec<(String, Option<i64>)>,
+    /// Somebody closed the area, and direct evidence stands against it.
+    pub closed_against_evidence: bool,
+}
+
+/// What calls for attention among records.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attention {
+    /// Counts.
+    pub counts: Counts,
+    /// Safety fields in conflict, of the first [`LOOKED_AT_MAX`] records.
+    pub safety: Vec<SafetyConflict>,
+    /// There are more records in conflict than were looked at.
+    pub more: bool,
+    /// Records that are probably the same as others.
+    pub duplicates: u64,
+}
+
+/// Records in conflict that are opened for one answer.
+pub const LOOKED_AT_MAX: usize = 1_000;
 
 /// A list of records.
 #[derive(Debug, Clone, Default)]
@@ -39,34 +112,6 @@ pub struct Listing {
     pub total: u64,
     /// The first of them, newest first by the devices' clocks.
     pub lines: Vec<(Line, String)>,
-}
-
-/// A device, and how much of a record it is known to have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// The device.
-    pub device: DeviceKey,
-    /// Entries of the record that it wrote, or acknowledged to the relay.
-    pub entries: usize,
-    /// Entries that the record stands in.
-    pub of: usize,
-}
-
-/// A change that is kept and is no part of a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    /// Its scope.
-    pub scope: ScopeId,
-    /// The record it is for.
-    pub document: String,
-    /// Its hash.
-    pub change: String,
-    /// Its author.
-    pub device: DeviceKey,
-    /// `waiting`, `quarantined` or `stuck`.
-    pub state: &'static str,
-    /// Which rule it broke, or what it waits for.
-    pub why: String,
 }
 
 impl Centre {
@@ -84,6 +129,14 @@ impl Centre {
             counts.held += line.held;
             *counts.by_scope.entry(line.scope).or_default() += 1;
             *counts.by_device.entry(line.creator).or_default() += 1;
+            counts.unverified += u64::from(line.summary.unverified > 0);
+            counts.land.count(&line);
+            match counts.by_kind.get_mut(&line.summary.kind) {
+                Some(count) => *count += 1,
+                None => {
+                    counts.by_kind.insert(line.summary.kind, 1);
+                }
+            }
             Ok(true)
         })?;
         self.counts = Some(counts.clone());
@@ -150,76 +203,80 @@ impl Centre {
         Ok(fields)
     }
 
+    /// What calls for attention among records.
+    pub fn attention(&mut self) -> Result<Attention, CentreError> {
+        let counts = self.counts()?;
+        let mut lines = Vec::new();
+        let mut more = false;
+        self.member.each_line(&*self.tables, None, &mut |line| {
+            if line.summary.conflicts > 0 {
+                more = lines.len() >= LOOKED_AT_MAX;
+                if !more {
+                    lines.push((line.scope, line.id));
+                }
+            }
+            Ok(!more)
+        })?;
+        let mut safety = Vec::new();
+        self.member
+            .each_record(&*self.tables, &self.membership, &lines, &mut |record| {
+                safety.extend(safety_conflicts(&record));
+                Ok(true)
+            })?;
+        safety.sort_by_key(|one| {
+            let oldest = one.by.iter().filter_map(|(_, at_s)| *at_s).min();
+            (!one.closed_against_evidence, oldest, one.id.clone())
+        });
+        Ok(Attention {
+            counts,
+            safety,
+            more,
+            duplicates: self.member.duplicates(&*self.tables)?.len() as u64,
+        })
+    }
+
     /// The entries in which a record stands.
     pub fn places(&self, name: &str) -> Result<Vec<Place>, CentreError> {
         let line = self.member.find(&*self.tables, name)?;
         Ok(self.member.places(&*self.tables, &line.scope, &line.id)?)
     }
+}
 
-    /// Members of the record's scope, and how much of it each is known to have.
-    pub fn who_has(&self, name: &str) -> Result<Vec<Holder>, CentreError> {
-        let line = self.member.find(&*self.tables, name)?;
-        let places = self.member.places(&*self.tables, &line.scope, &line.id)?;
-        let devices: Vec<DeviceKey> = self
-            .membership
-            .members_of(&line.scope)
-            .map(|(member, _)| member.public.device)
-            .filter(|device| *device != self.member.device())
-            .filter(|device| self.membership.standing(device) == Standing::Member)
-            .collect();
-        ask(&*self.relay, move |store| {
-            let mut holders = Vec::with_capacity(devices.len());
-            for device in devices {
-                let lanes = store.peer(&device)?.lanes;
-                let acknowledged = |of: ScopeLane| {
-                    let cursor = lanes.get(&of)?.acknowledged?;
-                    (cursor.epoch == store.epoch()).then_some(cursor.mark.position)
-                };
-                let has = |place: &&Place| {
-                    let of = ScopeLane {
-                        scope: place.log.scope,
-                        lane: place.log.lane,
-                    };
-                    place.log.device == device
-                        || acknowledged(of).is_some_and(|position| place.position < position)
-                };
-                holders.push(Holder {
-                    device,
-                    entries: places.iter().filter(has).count(),
-                    of: places.len(),
-                });
+fn safety_conflicts(open: &OpenRecord) -> Vec<SafetyConflict> {
+    let record: &Record = &open.record;
+    let disputed = record
+        .fields
+        .iter()
+        .filter(|(_, field)| field.class == Class::Haz && field.conflict);
+    disputed
+        .map(|(name, field)| {
+            let says = |wanted: &[&str]| {
+                let said = field
+                    .values
+                    .iter()
+                    .filter_map(|shown| shown.value.as_text());
+                said.into_iter().any(|value| wanted.contains(&value))
+            };
+            let implied = field.values.iter().any(|shown| shown.implied);
+            let mut by: Vec<_> = field
+                .values
+                .iter()
+                .map(|shown| (shown.by.clone(), shown.recorded_at_s))
+                .collect();
+            by.sort_by(|(one, at), (other, later)| at.cmp(later).then(one.cmp(other)));
+            SafetyConflict {
+                id: open.id.to_string(),
+                short_code: short_code(&open.id),
+                local_id: record.reads("local_id").as_text().map(str::to_owned),
+                kind: record.kind.clone(),
+                scope: open.scope_name.clone(),
+                field: name.clone(),
+                reads: field.reads.as_text().map(str::to_owned),
+                by,
+                closed_against_evidence: name == "status"
+                    && implied
+                    && says(&["closed", "handed_over"]),
             }
-            Ok::<_, HoldingsError>(holders)
-        })?
-        .map_err(Into::into)
-    }
-
-    /// Changes that are kept and no part of a record, of a scope or of all.
-    pub fn held(&self, scope: Option<&ScopeId>) -> Result<Vec<Held>, CentreError> {
-        let scopes = match scope {
-            Some(scope) => vec![*scope],
-            None => self.scopes(),
-        };
-        let mut all = Vec::new();
-        for scope in scopes {
-            for held in self.member.held(&*self.tables, &scope)? {
-                let (state, why) = match &held.state {
-                    HeldState::Waiting(change) => {
-                        ("waiting", format!("it waits for change {change}"))
-                    }
-                    HeldState::Quarantined(rule) => ("quarantined", rule.to_string()),
-                    HeldState::Stuck => ("stuck", "it fails in company of others".to_owned()),
-                };
-                all.push(Held {
-                    scope,
-                    document: held.document.to_string(),
-                    change: held.hash.to_string(),
-                    device: held.device,
-                    state,
-                    why,
-                });
-            }
-        }
-        Ok(all)
-    }
+        })
+        .collect()
 }

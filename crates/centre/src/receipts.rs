@@ -29,6 +29,12 @@ pub(crate) struct Receipts {
 }
 
 impl Receipts {
+    /// The newest rows of a log, one for each of its branches.
+    pub(crate) fn of_log(&self, log: &LogId) -> impl Iterator<Item = &Receipt> {
+        let first = (*log, [0; 8])..=(*log, [u8::MAX; 8]);
+        self.rows.range(first).map(|(_, row)| row)
+    }
+
     /// Something in that scope was opened, applied or set aside. A change may wait for one in the
     /// other lane, so both have moved.
     pub(crate) fn scope_changed(&mut self, scope: &ScopeId) {

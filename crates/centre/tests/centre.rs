@@ -1,6 +1,6 @@
 //! A centre that follows a relay's store, without a network: what it opens, what it signs for.
 
-use cairn_centre::{Centre, CentreOptions, RelayStopped, RelayStore, Turn};
+use cairn_centre::{Centre, CentreOptions, KeepOutFault, KeptOut, RelayStopped, RelayStore, Turn};
 use cairn_keys::{
     Access, AuthorityLog, AuthoritySecret, Body, DeviceSecret, Grant, GrantHash, MemberSet, Role,
     ScopeKey, SealedName, Subject, seal_entry,
@@ -404,15 +404,65 @@ fn a_change_that_waits_is_an_exception_until_what_it_waits_for_comes() {
     follow_all(&mut centre);
     let waiting = BTreeMap::from([(edit_id, Exception::Waiting)]);
     assert_eq!(world.row_of(&other).exceptions, waiting);
-    assert_eq!(centre.held(None).unwrap().len(), 1);
+    assert_eq!(centre.set_aside(None).unwrap().len(), 1);
 
     world.hand_in(&one, entries);
     follow_all(&mut centre);
     let row = world.row_of(&other);
     assert_eq!((row.exceptions.len(), row.counter), (0, 2));
-    assert_eq!(centre.held(None).unwrap().len(), 0);
+    assert_eq!(centre.set_aside(None).unwrap().len(), 0);
     assert_eq!(centre.history("HA-1").unwrap().len(), 2);
     assert_eq!(centre.places("HA-1").unwrap().len(), 2);
+}
+
+#[test]
+fn what_is_set_aside_is_listed_and_a_decision_about_it_is_kept() {
+    let mut world = World::new();
+    let mut one = world.author(10);
+    let moment = world.moment();
+    let (id, entries) = one.save(moment, "HA-1");
+    let mut other = world.author(11);
+    other.take(entries.clone());
+    let moment = world.moment();
+    let edit = other.edit(moment, &id, "slope", "steep");
+    let key = world.keys[0].clone();
+    let bad = other.garbage(&key, b"this is no batch");
+    world.hand_in(&other, edit);
+    world.hand_in(&other, vec![bad.clone()]);
+    let mut centre = world.open();
+    follow_all(&mut centre);
+    let listed = centre.set_aside(None).unwrap();
+    let states: Vec<_> = listed.iter().map(|one| one.state.name()).collect();
+    assert_eq!(states, ["unreadable", "waiting"]);
+    assert_eq!(listed[0].device, Some(other.member.device()));
+    assert_eq!(listed[1].document.as_deref(), Some(id.as_str()));
+    assert_eq!(centre.undecided().unwrap(), 1);
+
+    let decision = KeptOut {
+        at_s: 7,
+        by: Some("Ops".into()),
+        reason: "a broken build".into(),
+    };
+    let waits = centre.keep_out(&listed[1].id, decision.clone()).unwrap();
+    assert!(matches!(waits, Err(KeepOutFault::Passes(_))));
+    let none = centre.keep_out("ffff", decision.clone()).unwrap();
+    assert!(matches!(none, Err(KeepOutFault::NotFound(_))));
+    let begins = &bad.id().to_string()[..12];
+    let kept = centre.keep_out(begins, decision.clone()).unwrap().unwrap();
+    assert_eq!(kept.decision.as_ref(), Some(&decision));
+    assert_eq!(centre.undecided().unwrap(), 0);
+    centre.close().unwrap();
+
+    // Nobody is asked again after a restart, and what only waited is taken in by itself.
+    let mut centre = world.open();
+    world.hand_in(&one, entries);
+    follow_all(&mut centre);
+    let listed = centre.set_aside(None).unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].decision, Some(decision));
+    assert_eq!(centre.history("HA-1").unwrap().len(), 2);
+    let known = centre.who_has("HA-1").unwrap();
+    assert!(known.places.iter().all(|at| at.at_relay));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod values;
 mod writing;
 
 pub(crate) use reading::{field_in_lines, record_in_lines};
+pub(crate) use syncing::interrupted;
 pub(crate) use values::{in_words, one_line};
 
 use crate::arguments::{Command, ConfigCommand};

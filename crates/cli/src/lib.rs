@@ -44,6 +44,8 @@ pub(crate) enum Ended {
     Partly,
     /// What was looked over is not as it should be.
     Unsound,
+    /// As whoever called it wants to be told.
+    Code(u8),
 }
 
 impl Ended {
@@ -52,6 +54,7 @@ impl Ended {
             Self::Done => 0,
             Self::Partly => 3,
             Self::Unsound => 8,
+            Self::Code(code) => code,
         }
     }
 }

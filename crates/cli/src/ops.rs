@@ -1,10 +1,17 @@
 //! The commands of operators: one request to a running relay, and its answer as an object or in lines.
 
+mod audit;
 mod backup;
+mod check;
 mod lines;
+mod morning;
+mod watch;
 
 use crate::Ended;
-use crate::arguments::ops::{EnrolCommand, Ops, OpsCommand, OpsConfigCommand, Role, ScopeCommand};
+use crate::arguments::ops::{
+    AuditCommand, CheckCommand, EnrolCommand, Ops, OpsCommand, OpsConfigCommand, QuarantineCommand,
+    Role, ScopeCommand,
+};
 use crate::failure::Failure;
 use crate::output::Output;
 use cairn_relay::ops::OpsRequest;
@@ -20,11 +27,29 @@ pub(crate) fn ops(arguments: &Ops, output: &Output) -> Result<Ended, Failure> {
         return backup::backup(arguments.dir.as_deref(), command, output);
     }
     let dir = relay_folder(arguments.dir.as_deref())?;
+    match &arguments.command {
+        OpsCommand::Watch { every } => return watch::watch(dir, *every, output),
+        OpsCommand::Check {
+            command:
+                CheckCommand::Sync {
+                    stale_crit,
+                    backlog_warn,
+                    format,
+                },
+        } => {
+            let wanted = check::Wanted {
+                stale_crit_s: stale_crit.as_secs(),
+                backlog_warn: *backlog_warn,
+            };
+            return check::sync(dir, wanted, *format, output);
+        }
+        OpsCommand::Audit {
+            command: AuditCommand::Export { file },
+        } => return audit::export(dir, file, output),
+        _ => {}
+    }
     let request = request(&arguments.command)?;
-    let answer = call(dir, &request).map_err(|error| {
-        let error = error.to_error();
-        Failure::from_json(&error.to_json(), error.exit_code)
-    })?;
+    let answer = ask(dir, &request)?;
     output.answer(&answer, || {
         lines::lines(&arguments.command, &answer, output)
     });
@@ -34,6 +59,14 @@ pub(crate) fn ops(arguments: &Ops, output: &Output) -> Result<Ended, Failure> {
 fn relay_folder(dir: Option<&Path>) -> Result<&Path, Failure> {
     dir.ok_or_else(|| {
         Failure::usage("which relay? --dir DIR names its folder").hint("Or set CAIRN_RELAY_DIR.")
+    })
+}
+
+/// Asks the relay in that folder.
+fn ask(dir: &Path, request: &OpsRequest) -> Result<Json, Failure> {
+    call(dir, request).map_err(|error| {
+        let error = error.to_error();
+        Failure::from_json(&error.to_json(), error.exit_code)
     })
 }
 
@@ -48,6 +81,19 @@ fn request(command: &OpsCommand) -> Result<OpsRequest, Failure> {
     Ok(match command {
         OpsCommand::Status { stale } => OpsRequest::Status {
             stale_s: stale.as_secs(),
+        },
+        OpsCommand::Morning | OpsCommand::Watch { .. } => OpsRequest::Morning {},
+        OpsCommand::Check {
+            command: CheckCommand::Sync { stale_crit, .. },
+        } => OpsRequest::Status {
+            stale_s: stale_crit.as_secs(),
+        },
+        OpsCommand::Audit { command } => match command {
+            AuditCommand::List { limit } => OpsRequest::AuditList { limit: *limit },
+            AuditCommand::Verify => OpsRequest::AuditVerify {},
+            AuditCommand::Export { .. } => OpsRequest::AuditList {
+                limit: audit::LINES_MAX,
+            },
         },
         OpsCommand::Devices => OpsRequest::Devices {},
         OpsCommand::Device { id } => OpsRequest::Device { device: id.clone() },
@@ -90,8 +136,14 @@ fn request(command: &OpsCommand) -> Result<OpsRequest, Failure> {
                 access: access.to_owned(),
             }
         }
-        OpsCommand::Sessions { device } => OpsRequest::Sessions {
+        OpsCommand::Sessions {
+            device,
+            since,
+            limit,
+        } => OpsRequest::Sessions {
             device: device.clone(),
+            since_s: since.as_secs(),
+            limit: *limit,
         },
         OpsCommand::Docs { scope } => OpsRequest::Docs {
             scope: scope.clone(),
@@ -112,6 +164,7 @@ fn request(command: &OpsCommand) -> Result<OpsRequest, Failure> {
             scope: scope.clone(),
             device: device.clone(),
         },
+        OpsCommand::Quarantine { command } => quarantine(command),
         OpsCommand::Conflicts => OpsRequest::Conflicts {},
         OpsCommand::Verify { deep } => OpsRequest::Verify { deep: *deep },
         OpsCommand::Backup { .. } => return Err(Failure::usage("a backup is made of files")),
@@ -120,6 +173,20 @@ fn request(command: &OpsCommand) -> Result<OpsRequest, Failure> {
             command: OpsConfigCommand::Show,
         } => OpsRequest::ConfigShow {},
     })
+}
+
+fn quarantine(command: &QuarantineCommand) -> OpsRequest {
+    match command {
+        QuarantineCommand::List { scope } => OpsRequest::QuarantineList {
+            scope: scope.clone(),
+        },
+        QuarantineCommand::Show { id } => OpsRequest::QuarantineShow { id: id.clone() },
+        QuarantineCommand::KeepOut { id, reason, by } => OpsRequest::QuarantineKeepOut {
+            id: id.clone(),
+            reason: reason.clone(),
+            by: by.clone(),
+        },
+    }
 }
 
 fn role_word(role: Role) -> &'static str {

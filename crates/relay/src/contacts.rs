@@ -1,9 +1,10 @@
-//! When each device was last heard of, and what it then said of itself. Kept beside the store, so that
-//! ops see it after a restart too; losing it loses nothing but that. It is replaced whole and synced, at
-//! the latest a second after something changed: a kill costs ops the contacts of that second, which the
-//! devices' next visits bring back.
+//! When each device was last heard of, what it then said of itself, and how its sessions ended. Kept
+//! beside the store, so that ops see it after a restart too; losing it loses nothing but that. It is
+//! written and synced at the latest a second after something changed: a kill costs ops the contacts of
+//! that second, which the devices' next visits bring back.
 
 use crate::folder;
+use crate::ops::history::{self, Finished, History};
 use crate::time::since_1970_s;
 use cairn_transport::registry::SessionId;
 use cairn_transport::{SessionInfo, SessionState};
@@ -11,9 +12,12 @@ use cairn_wire::DeviceKey;
 use cairn_wire::frame::CloseReason;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Devices that are kept in mind: no crowd of strangers fills the memory.
+const CONTACTS_MAX: usize = 100_000;
 
 /// What is known of a device's visits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -49,6 +53,27 @@ pub(crate) struct Contacts {
     by_device: BTreeMap<DeviceKey, Contact>,
     told: BTreeSet<SessionId>,
     unsaved: bool,
+    finished: Vec<Finished>,
+    /// Rises with what is handed out to be saved.
+    edition: u64,
+    disk: Arc<Mutex<Disk>>,
+}
+
+/// What is written, by one at a time.
+#[derive(Debug)]
+struct Disk {
+    history: History,
+    edition: u64,
+}
+
+/// What is to be saved: hand it to a thread that may wait for the disk.
+#[derive(Debug)]
+pub(crate) struct Unsaved {
+    path: PathBuf,
+    contacts: Option<Vec<u8>>,
+    finished: Vec<Finished>,
+    edition: u64,
+    disk: Arc<Mutex<Disk>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,8 +83,12 @@ struct File {
 }
 
 impl Contacts {
-    /// Reads what was saved; what does not read is begun anew.
-    pub(crate) fn open(path: PathBuf) -> Self {
+    /// Reads what was saved; what does not read is begun anew. Sessions are kept in `sessions/` beside it.
+    pub(crate) fn open(path: PathBuf, now_s: u64) -> Self {
+        let mut history = History::new(path.with_file_name("sessions"));
+        if let Err(error) = history.start(now_s) {
+            tracing::warn!(%error, "the history of sessions could not be written");
+        }
         let by_device = read(&path).unwrap_or_else(|| {
             if path.exists() {
                 tracing::warn!("the file of contacts does not read; it is begun anew");
@@ -71,6 +100,12 @@ impl Contacts {
             by_device,
             told: BTreeSet::new(),
             unsaved: false,
+            finished: Vec::new(),
+            edition: 0,
+            disk: Arc::new(Mutex::new(Disk {
+                history,
+                edition: 0,
+            })),
         }
     }
 
@@ -90,6 +125,7 @@ impl Contacts {
             if self.told.insert(info.id) {
                 let ended_s = info.ended.map_or(now_s, since_1970_s);
                 self.take_session(info, ended_s);
+                self.finished.push(Finished::of(info, now_s));
             }
         }
         self.told.retain(|id| known.contains(id));
@@ -99,10 +135,16 @@ impl Contacts {
     }
 
     fn take_session(&mut self, info: &SessionInfo, at_s: u64) {
+        if !self.by_device.contains_key(&info.peer)
+            && (info.backlog.is_none() || self.by_device.len() >= CONTACTS_MAX)
+        {
+            // It has not even said what waits on it: a stranger, or one that was not heard out.
+            return;
+        }
         let contact = self.by_device.entry(info.peer).or_default();
         let before = contact.clone();
         contact.last_contact_s = contact.last_contact_s.max(at_s);
-        contact.last_error.clone_from(&info.error);
+        contact.last_error = fault(info);
         let started_s = since_1970_s(info.started);
         if let Some(backlog) = &info.backlog
             && contact
@@ -130,30 +172,81 @@ impl Contacts {
         self.unsaved |= *contact != before;
     }
 
-    /// The bytes to save, if something is new.
-    pub(crate) fn unsaved(&mut self) -> Option<(PathBuf, Vec<u8>)> {
-        if !std::mem::take(&mut self.unsaved) {
+    /// What to save, if something is new.
+    pub(crate) fn unsaved(&mut self) -> Option<Unsaved> {
+        let changed = std::mem::take(&mut self.unsaved);
+        if !changed && self.finished.is_empty() {
             return None;
         }
-        let contacts = self.by_device.iter();
-        let file = File {
+        let file = changed.then(|| File {
             version: 1,
-            contacts: contacts
+            contacts: self
+                .by_device
+                .iter()
                 .map(|(device, contact)| (device.to_string(), contact.clone()))
                 .collect(),
+        });
+        self.edition += 1;
+        Some(Unsaved {
+            path: self.path.clone(),
+            contacts: file.and_then(|file| serde_json::to_vec(&file).ok()),
+            finished: std::mem::take(&mut self.finished),
+            edition: self.edition,
+            disk: Arc::clone(&self.disk),
+        })
+    }
+
+    /// Where the history lies.
+    pub(crate) fn history(&self) -> PathBuf {
+        self.path.with_file_name("sessions")
+    }
+
+    /// Saves what is new and says that the daemon stops in good order.
+    pub(crate) fn close(&mut self, now_s: u64) {
+        if let Some(unsaved) = self.unsaved() {
+            unsaved.save();
+        }
+        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = disk.history.stop(now_s) {
+            tracing::warn!(%error, "the history of sessions could not be written");
+        }
+    }
+}
+
+impl Unsaved {
+    /// Writes it; durable at return, or the log says why not.
+    pub(crate) fn save(self) {
+        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = disk.history.append(self.finished) {
+            tracing::warn!(%error, "the history of sessions could not be written");
+        }
+        // An older state does not replace a newer one.
+        let Some(contacts) = self.contacts.filter(|_| self.edition > disk.edition) else {
+            return;
         };
-        let bytes = serde_json::to_vec(&file).ok()?;
-        Some((self.path.clone(), bytes))
+        match folder::write_whole(&self.path, &contacts) {
+            Ok(()) => disk.edition = self.edition,
+            Err(error) => tracing::warn!(%error, "the file of contacts could not be written"),
+        }
     }
 }
 
-pub(crate) fn save(path: &std::path::Path, bytes: &[u8]) {
-    if let Err(error) = folder::write_whole(path, bytes) {
-        tracing::warn!(%error, "the file of contacts could not be written");
-    }
+/// What went wrong in a session, if something did.
+fn fault(info: &SessionInfo) -> Option<String> {
+    let good = match info.state {
+        SessionState::Syncing | SessionState::Equal => true,
+        SessionState::Ended(reason) => {
+            matches!(reason, CloseReason::Done | CloseReason::ShuttingDown) || info.equals > 0
+        }
+        SessionState::Lost => info.equals > 0,
+    };
+    (!good).then(|| {
+        let state = history::state_word(info.state);
+        history::in_words(state, info.equals > 0, info.error.as_deref())
+    })
 }
 
-fn read(path: &std::path::Path) -> Option<BTreeMap<DeviceKey, Contact>> {
+fn read(path: &Path) -> Option<BTreeMap<DeviceKey, Contact>> {
     if std::fs::metadata(path).ok()?.len() > FILE_BYTES_MAX {
         return None;
     }

@@ -3,7 +3,7 @@
 use crate::authority::{Authority, AuthorityParts, Clock, random};
 use crate::centre_thread::{CentreHandle, CentreThread, OpenCentre};
 use crate::config::{self, Config, Health, Override, Settings};
-use crate::contacts::{self, Contacts};
+use crate::contacts::Contacts;
 use crate::error::RelayError;
 use crate::folder::{self, Folder};
 use crate::health::{Condition, HealthServer};
@@ -215,7 +215,7 @@ impl Relay {
             started_s: time::now_s(),
             settings: RwLock::new(settings),
             overrides: options.overrides,
-            contacts: Mutex::new(Contacts::open(folder.contacts())),
+            contacts: Mutex::new(Contacts::open(folder.contacts(), time::now_s())),
             folder,
         });
         condition.running(&shared);
@@ -295,13 +295,12 @@ impl Relay {
         if let Some(centre) = self.centre {
             centre.stop().await;
         }
-        self.shared.take_contacts();
-        if let Some((path, bytes)) = self.shared.contacts().unsaved() {
-            contacts::save(&path, &bytes);
-        }
         if let Err(error) = self.shared.engine.stop().await {
             tracing::error!(%error, "the store did not close cleanly");
         }
+        // All sessions have ended by now.
+        self.shared.take_contacts();
+        self.shared.contacts().close(time::now_s());
         self.acceptor.finish().await;
         if let Some(health) = self.health {
             health.stop();
@@ -559,6 +558,8 @@ async fn watch_engine(shared: Arc<Shared>, failing: watch::Sender<Option<String>
         let gone = tokio::select! {
             changed = pulses.changed() => changed.is_err(),
             _ = look.tick() => {
+                // Who was turned away before a session moves no pulse.
+                shared.take_contacts();
                 saved = save_contacts(&shared).await.or(saved);
                 false
             }
@@ -623,8 +624,8 @@ async fn hear_after_restore(shared: &Shared) {
 
 /// Answers when it saved something, if anything was new.
 async fn save_contacts(shared: &Shared) -> Option<tokio::time::Instant> {
-    let (path, bytes) = shared.contacts().unsaved()?;
+    let unsaved = shared.contacts().unsaved()?;
     // Its own failure is logged; a panic there would only lose a time.
-    let _ = tokio::task::spawn_blocking(move || contacts::save(&path, &bytes)).await;
+    let _ = tokio::task::spawn_blocking(move || unsaved.save()).await;
     Some(tokio::time::Instant::now())
 }

@@ -4,11 +4,17 @@
 //! An answer is the very object that the command prints with `--json`: `cairn.ops.status/1` and its
 //! like, or `cairn.error/1` with the exit code in it.
 
+mod audit;
 pub(crate) mod backup;
 pub mod client;
+mod days;
 mod devices;
+pub(crate) mod history;
+mod morning;
 mod records;
 pub(crate) mod server;
+mod sessions;
+mod set_aside;
 mod status;
 
 use crate::authority::{AuthorityFault, RequestFault};
@@ -36,6 +42,9 @@ pub enum OpsRequest {
         #[serde(default = "stale_default_s")]
         stale_s: u64,
     },
+    /// The morning screen.
+    #[serde(rename = "morning")]
+    Morning {},
     /// Every device that is or was a member.
     #[serde(rename = "devices")]
     Devices {},
@@ -98,6 +107,12 @@ pub enum OpsRequest {
         /// Only those with this device.
         #[serde(default)]
         device: Option<String>,
+        /// How far back, in seconds.
+        #[serde(default = "sessions_since_default_s")]
+        since_s: u64,
+        /// How many of those that ended.
+        #[serde(default = "sessions_default")]
+        limit: usize,
     },
     /// Records, newest first.
     #[serde(rename = "docs")]
@@ -137,6 +152,30 @@ pub enum OpsRequest {
         #[serde(default)]
         device: Option<String>,
     },
+    /// What is kept and is no part of a record.
+    #[serde(rename = "quarantine list")]
+    QuarantineList {
+        /// Only that of this scope.
+        #[serde(default)]
+        scope: Option<String>,
+    },
+    /// One thing that is set aside.
+    #[serde(rename = "quarantine show")]
+    QuarantineShow {
+        /// The beginning of its id.
+        id: String,
+    },
+    /// Keeps in mind that a thing was looked at and stays out.
+    #[serde(rename = "quarantine keep-out")]
+    QuarantineKeepOut {
+        /// The beginning of its id.
+        id: String,
+        /// Why.
+        reason: String,
+        /// Who says so.
+        #[serde(default)]
+        by: Option<String>,
+    },
     /// Checks everything that is stored.
     #[serde(rename = "verify")]
     Verify {
@@ -164,6 +203,16 @@ pub enum OpsRequest {
         #[serde(default)]
         dry_run: bool,
     },
+    /// What ops did, newest first.
+    #[serde(rename = "audit list")]
+    AuditList {
+        /// How many at most.
+        #[serde(default = "audit_default")]
+        limit: usize,
+    },
+    /// Whether the file of what ops did is whole.
+    #[serde(rename = "audit verify")]
+    AuditVerify {},
     /// Reads the configuration file again.
     #[serde(rename = "reload")]
     Reload {},
@@ -182,6 +231,18 @@ fn uses_default() -> u32 {
 
 fn valid_default_s() -> u64 {
     72 * 3600
+}
+
+fn sessions_since_default_s() -> u64 {
+    7 * 86_400
+}
+
+fn sessions_default() -> usize {
+    200
+}
+
+fn audit_default() -> usize {
+    100
 }
 
 fn docs_default() -> usize {

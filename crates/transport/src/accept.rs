@@ -3,10 +3,11 @@
 //! What a stranger may cost is limited here: half-open connections, time until the first frame,
 //! sessions altogether and per device. Who a device is and what it may do, the session decides.
 
-use crate::connection::{Lanes, RunOptions, accept_control, begin};
+use crate::connection::{Lanes, RunOptions, accept_control, begin, info};
 use crate::endpoint::{Listener, NetworkOptions, peer_of};
 use crate::engine::{EngineError, Event, Handle};
 use crate::link::{Link, LinkError, Pipe};
+use crate::registry::Direction;
 use cairn_keys::enrolment::Refusal;
 use cairn_replica::holdings::HoldingsError;
 use cairn_store::{Store, StoreError};
@@ -163,6 +164,8 @@ impl Drop for Acceptor {
     }
 }
 
+const NO_FRAME: &str = "a control stream without a frame";
+
 struct Door {
     listener: Listener,
     handle: Handle,
@@ -248,11 +251,28 @@ impl Door {
     async fn serve(&self, link: Link) {
         if self.handle.registry().running_len() >= self.options.sessions_max {
             link.close(CloseReason::Busy);
+            let why = "as many sessions as may run do run";
+            self.without_session(&link, CloseReason::Busy, Some(why.to_owned()));
             return;
         }
         if let Err(error) = self.session(&link).await {
             tracing::debug!(peer = ?link.peer, %error, "a connection ended before its session");
+            match error {
+                ServeError::OnlyJoined => self.without_session(&link, CloseReason::Done, None),
+                error => {
+                    let why = error.to_string();
+                    self.without_session(&link, error.close_reason(), Some(why));
+                }
+            }
         }
+    }
+
+    /// Ops see who got no session, and why.
+    fn without_session(&self, link: &Link, reason: CloseReason, why: Option<String>) {
+        let registry = self.handle.registry();
+        let mut info = info(registry.next_id(), link, Direction::Incoming);
+        info.joined = why.is_none();
+        registry.without_session(info, reason, why);
     }
 
     async fn session(&self, link: &Link) -> Result<(), ServeError> {
@@ -277,7 +297,12 @@ impl Door {
         let mut first = self.first_frame(link, control).await?;
         if let (ControlFrame::Enrol(request), _) = first {
             self.enrol(link, control, request.0).await?;
-            first = self.first_frame(link, control).await?;
+            first = match self.first_frame(link, control).await {
+                Err(ServeError::Link(
+                    LinkError::Closed(Some(CloseReason::Done)) | LinkError::Streams(NO_FRAME),
+                )) => return Err(ServeError::OnlyJoined),
+                first => first?,
+            };
         }
         self.make_room(link.peer).await?;
         Ok(first.1)
@@ -310,7 +335,7 @@ impl Door {
         let frame = timeout(within, control.source.next_control())
             .await
             .map_err(|_| LinkError::Stalled(within))??;
-        Ok(frame.ok_or(LinkError::Streams("a control stream without a frame"))?)
+        Ok(frame.ok_or(LinkError::Streams(NO_FRAME))?)
     }
 
     /// A device that dials again while its last connection is dying is welcome; a crowd under one
@@ -411,6 +436,9 @@ enum ServeError {
     Holdings(#[from] HoldingsError),
     #[error("closed: {0}")]
     Closed(CloseReason),
+    /// It was enrolled and went, as it had said.
+    #[error("it joined and went")]
+    OnlyJoined,
 }
 
 impl ServeError {
@@ -420,6 +448,7 @@ impl ServeError {
             Self::Engine(EngineError::Stopped) => CloseReason::ShuttingDown,
             Self::Engine(_) | Self::Holdings(_) => CloseReason::StoreFailed,
             Self::Closed(reason) => *reason,
+            Self::OnlyJoined => CloseReason::Done,
         }
     }
 }

@@ -98,7 +98,7 @@ pub(crate) async fn begin(
     })
 }
 
-fn info(id: SessionId, link: &Link, direction: Direction) -> SessionInfo {
+pub(crate) fn info(id: SessionId, link: &Link, direction: Direction) -> SessionInfo {
     SessionInfo {
         id,
         peer: link.peer,
@@ -116,6 +116,7 @@ fn info(id: SessionId, link: &Link, direction: Direction) -> SessionInfo {
         entries_received: 0,
         entries_refused: 0,
         equals: 0,
+        joined: false,
         backlog: None,
         error: None,
     }

@@ -259,7 +259,8 @@ impl Handle {
         self.registry.running()
     }
 
-    /// The last sessions that ended, oldest first, at most [`crate::registry::HISTORY_MAX`].
+    /// The last sessions that ended, oldest first, at most [`crate::registry::HISTORY_MAX`]; then the
+    /// last peers that were turned away.
     #[must_use]
     pub fn history(&self) -> Vec<SessionInfo> {
         self.registry.history()

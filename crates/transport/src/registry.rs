@@ -12,6 +12,8 @@ use crate::link::Meters;
 
 /// Sessions that ended and are still told of.
 pub const HISTORY_MAX: usize = 1024;
+/// Peers that were turned away and are still told of: a crowd of them pushes no other out.
+const TURNED_AWAY_MAX: usize = 256;
 /// Peers whose next retry is told of.
 const RETRIES_MAX: usize = 64;
 
@@ -76,6 +78,8 @@ pub struct SessionInfo {
     pub entries_refused: u64,
     /// How often both sides proved that they hold the same.
     pub equals: u64,
+    /// The peer was enrolled on this connection.
+    pub joined: bool,
     /// What the peer said is waiting on it.
     pub backlog: Option<Backlog>,
     /// What went wrong, if something did.
@@ -168,6 +172,7 @@ struct Inner {
     next: u64,
     running: BTreeMap<SessionId, Running>,
     history: VecDeque<SessionInfo>,
+    turned_away: VecDeque<SessionInfo>,
     retries: BTreeMap<DeviceKey, Retry>,
     ended: Totals,
     commits: CommitTimes,
@@ -213,10 +218,27 @@ impl Registry {
         info.ended = Some(SystemTime::now());
         info.error = error;
         inner.ended.add(&info);
-        if inner.history.len() >= HISTORY_MAX {
-            inner.history.pop_front();
+        match state {
+            SessionState::Ended(CloseReason::Unknown) => inner.turn_away(info),
+            _ => push(&mut inner.history, info, HISTORY_MAX),
         }
-        inner.history.push_back(info);
+    }
+
+    /// Keeps in mind a peer that got no session: it was turned away, or it only came to join.
+    pub(crate) fn without_session(
+        &self,
+        mut info: SessionInfo,
+        reason: CloseReason,
+        why: Option<String>,
+    ) {
+        info.state = SessionState::Ended(reason);
+        info.ended = Some(SystemTime::now());
+        info.error = why;
+        let mut inner = self.lock();
+        match info.joined {
+            true => push(&mut inner.history, info, HISTORY_MAX),
+            false => inner.turn_away(info),
+        }
     }
 
     pub(crate) fn running(&self) -> Vec<SessionInfo> {
@@ -264,7 +286,9 @@ impl Registry {
     }
 
     pub(crate) fn history(&self) -> Vec<SessionInfo> {
-        self.lock().history.iter().cloned().collect()
+        let inner = self.lock();
+        let all = inner.history.iter().chain(&inner.turned_away);
+        all.cloned().collect()
     }
 
     pub(crate) fn set_retry(&self, peer: DeviceKey, retry: Option<Retry>) {
@@ -289,6 +313,19 @@ impl Registry {
             .map(|(peer, retry)| (*peer, retry.clone()))
             .collect()
     }
+}
+
+impl Inner {
+    fn turn_away(&mut self, info: SessionInfo) {
+        push(&mut self.turned_away, info, TURNED_AWAY_MAX);
+    }
+}
+
+fn push(queue: &mut VecDeque<SessionInfo>, info: SessionInfo, length_max: usize) {
+    if queue.len() >= length_max {
+        queue.pop_front();
+    }
+    queue.push_back(info);
 }
 
 impl SessionInfo {

@@ -32,6 +32,30 @@ pub enum OpsCommand {
         #[arg(long, value_name = "TIME", default_value = "72h", value_parser = super::duration)]
         stale: Duration,
     },
+    /// The first screen of the day: what to act on, how each team stands, what came, the land
+    #[command(after_help = "Example:\n  cairn ops morning")]
+    Morning,
+    /// The same, live, full screen; Ctrl-C ends it
+    #[command(
+        after_help = "Example:\n  cairn ops watch --every 5s\n\nWith --json an object a line."
+    )]
+    Watch {
+        /// How often it is drawn anew
+        #[arg(long, value_name = "TIME", default_value = "2s", value_parser = super::duration)]
+        every: Duration,
+    },
+    /// Checks for monitoring
+    Check {
+        /// What to check.
+        #[command(subcommand)]
+        command: CheckCommand,
+    },
+    /// What operators did: list, verify, export
+    Audit {
+        /// What to do.
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// List devices
     #[command(after_help = "Example:\n  cairn ops devices")]
     Devices,
@@ -74,12 +98,22 @@ pub enum OpsCommand {
         #[command(subcommand)]
         command: ScopeCommand,
     },
-    /// List connections: state, bytes, round trips, errors
-    #[command(after_help = "Example:\n  cairn ops sessions --device 4f1c")]
+    /// List sessions: those that run, and how each of the last ones ended
+    #[command(
+        after_help = "Example:\n  cairn ops sessions --device 4f1c --since 30d\n\n\
+            The relay keeps them for a year, in at most 64 MiB: the oldest are counted by month. Who was \
+            turned away (not a member, a joining code that is not good) stands here too."
+    )]
     Sessions {
         /// Only of this device
         #[arg(long, value_name = "ID")]
         device: Option<String>,
+        /// Those that ended in this time
+        #[arg(long, value_name = "TIME", default_value = "7d", value_parser = super::duration)]
+        since: Duration,
+        /// How many at most, newest first
+        #[arg(long, value_name = "N", default_value_t = 200)]
+        limit: usize,
     },
     /// List records as the centre reads them
     #[command(after_help = "Example:\n  cairn ops docs --scope north/hazards")]
@@ -113,6 +147,12 @@ pub enum OpsCommand {
         /// Only of this device
         #[arg(long, value_name = "ID")]
         device: Option<String>,
+    },
+    /// What is set aside: kept, and no part of any record
+    Quarantine {
+        /// What to do.
+        #[command(subcommand)]
+        command: QuarantineCommand,
     },
     /// List what people disagree on
     #[command(after_help = "Example:\n  cairn ops conflicts")]
@@ -255,6 +295,99 @@ pub enum BackupCommand {
         /// Only say for whom it would not wait
         #[arg(long)]
         dry_run: bool,
+    },
+}
+
+/// `cairn ops check`.
+#[derive(Debug, Subcommand)]
+pub enum CheckCommand {
+    /// Whether devices sync, and how much waits on them
+    #[command(
+        after_help = "Example:\n  cairn ops check sync --stale-crit 72h --backlog-warn 500 --format nagios\n\n\
+            With --format nagios the exit code is 0 (OK), 1 (warning), 2 (critical) or 3 (unknown, \
+            such as a relay that does not answer); else 0, or 1 where something is not as it should be. \
+            --format prometheus always ends with 0: it is for the textfile collector."
+    )]
+    Sync {
+        /// A device that has not synced for so long is critical
+        #[arg(long, value_name = "TIME", default_value = "72h", value_parser = super::duration)]
+        stale_crit: Duration,
+        /// More changes waiting on one device are a warning
+        #[arg(long, value_name = "N", default_value_t = 500)]
+        backlog_warn: u64,
+        /// For whom it is
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: CheckFormat,
+    },
+}
+
+/// For whom a check is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// A line with figures, and exit codes as Nagios and Icinga want them.
+    Nagios,
+    /// Series in Prometheus' text format.
+    Prometheus,
+    /// Lines for people.
+    Text,
+}
+
+/// `cairn ops audit`.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List what operators did, newest first
+    #[command(after_help = "Example:\n  cairn ops audit list --limit 20")]
+    List {
+        /// How many at most
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+    },
+    /// Check that no line was changed or taken out
+    #[command(after_help = "Example:\n  cairn ops audit verify")]
+    Verify,
+    /// Write all of it into a file, an object a line, oldest first
+    #[command(after_help = "Example:\n  cairn ops audit export audit-2026.jsonl")]
+    Export {
+        /// The file; it must not be there yet
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}
+
+/// `cairn ops quarantine`.
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// List what is set aside, the worst first
+    #[command(after_help = "Example:\n  cairn ops quarantine list --scope north/hazards")]
+    List {
+        /// Only of this area of work
+        #[arg(long, value_name = "SCOPE")]
+        scope: Option<String>,
+    },
+    /// Show one thing: why it is set aside, by whom it was sent, and its record
+    #[command(after_help = "Example:\n  cairn ops quarantine show 9f3a")]
+    Show {
+        /// The beginning of its id, as the list shows it
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Say that it was looked at and stays out; it no longer calls for attention
+    #[command(
+        after_help = "Example:\n  cairn ops quarantine keep-out 9f3a --reason \"sent by a tablet with a broken build\"\n\n\
+            Nothing can be let in by hand: whether a change is part of a record follows from its bytes alone, \
+            so that every device and the centre read the same. What is missing is recorded anew. What \
+            waits for another change is taken in by itself once that one comes."
+    )]
+    KeepOut {
+        /// The beginning of its id
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Who decides
+        #[arg(long, value_name = "NAME", env = "USER")]
+        by: Option<String>,
     },
 }
 

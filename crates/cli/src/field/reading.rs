@@ -59,9 +59,7 @@ pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended,
 }
 
 /// Others that are probably the same record, as `{"id":…,"short_code":…,"why":…}`.
-pub(super) fn others<'a>(
-    duplicates: impl IntoIterator<Item = &'a (DocumentId, Likeness)>,
-) -> Json {
+pub(super) fn others<'a>(duplicates: impl IntoIterator<Item = &'a (DocumentId, Likeness)>) -> Json {
     let others = duplicates.into_iter();
     others
         .map(|(other, likeness)| {

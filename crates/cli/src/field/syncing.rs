@@ -177,7 +177,7 @@ fn watch(device: &Device, output: &Output) -> Result<Ended, Failure> {
 }
 
 /// Until somebody wants this to end.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let terminated = async {
         match signal(SignalKind::terminate()) {

@@ -1,6 +1,7 @@
 //! The relay's answers in lines for people.
 
-use crate::arguments::ops::OpsCommand;
+use super::{audit, morning};
+use crate::arguments::ops::{AuditCommand, OpsCommand, QuarantineCommand};
 use crate::field::{field_in_lines, in_words, one_line, record_in_lines};
 use crate::output::Output;
 use crate::words::{self, age, count};
@@ -10,6 +11,12 @@ use serde_json::Value as Json;
 pub fn lines(command: &OpsCommand, answer: &Json, output: &Output) -> String {
     match command {
         OpsCommand::Status { .. } => status(answer, output),
+        OpsCommand::Morning | OpsCommand::Watch { .. } => morning::lines(answer, output),
+        OpsCommand::Check { .. } => String::new(),
+        OpsCommand::Audit { command } => match command {
+            AuditCommand::Verify => audit::verified(answer),
+            AuditCommand::List { .. } | AuditCommand::Export { .. } => audit::lines(answer, output),
+        },
         OpsCommand::Devices => devices(answer, output),
         OpsCommand::Device { .. } => device(answer, output),
         OpsCommand::Revoke { .. } => revoked(answer),
@@ -27,7 +34,8 @@ pub fn lines(command: &OpsCommand, answer: &Json, output: &Output) -> String {
         }
         OpsCommand::Sessions { .. } => sessions(answer, output),
         OpsCommand::Docs { .. } => docs(answer, output),
-        OpsCommand::Doc { .. } => record_in_lines(answer, output),
+        OpsCommand::Doc { .. } => record_in_lines(answer, output) + &holders(answer, output),
+        OpsCommand::Quarantine { command } => quarantine(command, answer, output),
         OpsCommand::Conflicts => conflicts(answer, output),
         OpsCommand::Logs { .. } => logs(answer, output),
         OpsCommand::Verify { .. } => verify(answer),
@@ -37,26 +45,26 @@ pub fn lines(command: &OpsCommand, answer: &Json, output: &Output) -> String {
     }
 }
 
-fn text<'a>(json: &'a Json, key: &str) -> &'a str {
+pub(super) fn text<'a>(json: &'a Json, key: &str) -> &'a str {
     json.get(key).and_then(Json::as_str).unwrap_or_default()
 }
 
-fn number(json: &Json, key: &str) -> u64 {
+pub(super) fn number(json: &Json, key: &str) -> u64 {
     json.get(key).and_then(Json::as_u64).unwrap_or_default()
 }
 
-fn array<'a>(json: &'a Json, key: &str) -> &'a [Json] {
+pub(super) fn array<'a>(json: &'a Json, key: &str) -> &'a [Json] {
     json.get(key)
         .and_then(Json::as_array)
         .map_or(&[], Vec::as_slice)
 }
 
-fn is(json: &Json, key: &str) -> bool {
+pub(super) fn is(json: &Json, key: &str) -> bool {
     json.get(key).and_then(Json::as_bool) == Some(true)
 }
 
 /// A number, or a dash where the relay does not know it.
-fn known(json: &Json, key: &str) -> String {
+pub(super) fn known(json: &Json, key: &str) -> String {
     json.get(key)
         .and_then(Json::as_u64)
         .map_or_else(|| "-".to_owned(), words::grouped)
@@ -70,7 +78,7 @@ fn time_set(of: &Json, key: &str, output: &Output) -> String {
     }
 }
 
-fn time(json: &Json, key: &str, output: &Output) -> String {
+pub(super) fn time(json: &Json, key: &str, output: &Output) -> String {
     match text(json, key).parse::<jiff::Timestamp>() {
         Ok(at) => words::time(at.as_second(), &output.zone),
         Err(_) => "never".to_owned(),
@@ -78,7 +86,7 @@ fn time(json: &Json, key: &str, output: &Output) -> String {
 }
 
 /// The beginning of an id, long enough to name it.
-fn short(id: &str) -> String {
+pub(super) fn short(id: &str) -> String {
     id.chars().take(12).collect()
 }
 
@@ -136,7 +144,7 @@ fn devices(answer: &Json, output: &Output) -> String {
     output.table(&rows)
 }
 
-fn head(names: &[&str]) -> Vec<String> {
+pub(super) fn head(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
@@ -202,29 +210,92 @@ fn scopes(answer: &Json, output: &Output) -> String {
 fn sessions(answer: &Json, output: &Output) -> String {
     let mut rows = vec![head(&[
         "device",
-        "state",
-        "started",
+        "began",
+        "took",
         "sent",
         "received",
-        "round trips",
-        "error",
+        "entries",
+        "trips",
+        "how it ended",
     ])];
     for session in array(answer, "sessions") {
         let name = match text(session, "name") {
             "" => short(text(session, "device")),
             name => one_line(name),
         };
+        let arrow = if text(session, "direction") == "out" {
+            "→ "
+        } else {
+            ""
+        };
+        let moved = number(session, "entries_sent") + number(session, "entries_received");
         rows.push(vec![
-            name,
-            text(session, "state").to_owned(),
+            format!("{arrow}{name}"),
             time(session, "started", output),
+            took(session).unwrap_or_else(|| "runs".to_owned()),
             words::bytes(number(session, "app_bytes_sent")),
             words::bytes(number(session, "app_bytes_received")),
+            words::grouped(moved),
             known(session, "round_trips"),
-            one_line(text(session, "error")),
+            ended_how(session, output),
         ]);
     }
-    output.table(&rows)
+    let mut lines = output.table_sparing(&rows, &[6, 5, 3, 4, 2]);
+    let (all, shown) = (number(answer, "ended"), rows.len() as u64 - 1);
+    if all > shown {
+        output.say(&format!("The newest {shown} of {}.", count(all, "session")));
+    }
+    for month in array(answer, "months") {
+        lines.push_str(&format!(
+            "{}: {}, {} of them complete, {} sent, {} received (no longer listed one by one)\n",
+            text(month, "month"),
+            count(number(month, "sessions"), "session"),
+            known(month, "complete"),
+            words::bytes(number(month, "app_bytes_sent")),
+            words::bytes(number(month, "app_bytes_received")),
+        ));
+    }
+    for start in array(answer, "relay_starts") {
+        if start.get("after_a_clean_stop") == Some(&Json::Bool(false)) {
+            output.say(&format!(
+                "The relay had been killed before it started at {}: sessions that ran then are not \
+                 listed. What it had acknowledged is safe.",
+                time(start, "at", output)
+            ));
+        }
+    }
+    lines
+}
+
+/// How long it took, if it has ended.
+fn took(session: &Json) -> Option<String> {
+    let at = |key: &str| text(session, key).parse::<jiff::Timestamp>().ok();
+    let seconds = at("ended")?.as_second() - at("started")?.as_second();
+    Some(match u64::try_from(seconds).unwrap_or(0) {
+        seconds @ 0..60 => format!("{seconds} s"),
+        longer => age(longer),
+    })
+}
+
+fn ended_how(session: &Json, output: &Output) -> String {
+    if is(session, "running") {
+        return match text(session, "state") {
+            "equal" => "connected, both sides hold the same".to_owned(),
+            _ => "exchanging".to_owned(),
+        };
+    }
+    let how = match text(session, "state") {
+        "done" if is(session, "complete") => "complete".to_owned(),
+        "joined" => "joined".to_owned(),
+        _ => one_line(text(session, "ended_how")),
+    };
+    match text(session, "next_retry") {
+        "" => how,
+        _ => format!(
+            "{how}; next attempt {}",
+            time(session, "next_retry", output)
+        ),
+    }
 }
 
 fn docs(answer: &Json, output: &Output) -> String {
@@ -317,14 +388,180 @@ fn logs(answer: &Json, output: &Output) -> String {
         ]);
     }
     let mut lines = output.table(&rows);
-    for held in array(answer, "quarantine") {
+    if !array(answer, "quarantine").is_empty() {
+        lines.push_str("\nset aside:\n");
+        lines.push_str(&set_aside(array(answer, "quarantine"), output));
+    }
+    lines
+}
+
+fn quarantine(command: &QuarantineCommand, answer: &Json, output: &Output) -> String {
+    match command {
+        QuarantineCommand::List { .. } => {
+            let listed = array(answer, "set_aside");
+            if listed.is_empty() {
+                output.say("Nothing is set aside.");
+                return String::new();
+            }
+            set_aside(listed, output)
+        }
+        QuarantineCommand::Show { .. } | QuarantineCommand::KeepOut { .. } => {
+            one_set_aside(answer, output)
+        }
+    }
+}
+
+fn set_aside(listed: &[Json], output: &Output) -> String {
+    let mut rows = vec![head(&[
+        "id",
+        "state",
+        "from",
+        "record",
+        "area of work",
+        "why",
+    ])];
+    for one in listed {
+        let why = one_line(text(one, "why"));
+        let decided = one.get("decision").is_some_and(Json::is_object);
+        rows.push(vec![
+            short(text(one, "change")),
+            text(one, "state").to_owned(),
+            name_or_key(one),
+            match text(one, "document") {
+                "" => "-".to_owned(),
+                document => short(document),
+            },
+            one_line(text(one, "scope")),
+            match decided {
+                true => format!("looked at, stays out ({why})"),
+                false => why,
+            },
+        ]);
+    }
+    output.table_sparing(&rows, &[4, 3])
+}
+
+fn name_or_key(one: &Json) -> String {
+    match text(one, "name") {
+        "" => short(text(one, "device")),
+        name => one_line(name),
+    }
+}
+
+fn one_set_aside(one: &Json, output: &Output) -> String {
+    let mut lines = format!(
+        "{}  {}\nwhy: {}\nfrom {}, in {}\n",
+        short(text(one, "change")),
+        text(one, "state"),
+        one_line(text(one, "why")),
+        name_or_key(one),
+        one_line(text(one, "scope"))
+    );
+    if !text(one, "cause").is_empty() {
+        let cause = match text(one, "state") {
+            "waiting" => format!("waits for {}", short(text(one, "cause"))),
+            _ => format!("rule {}", text(one, "cause")),
+        };
+        lines.push_str(&format!("{cause}\n"));
+    }
+    if output.verbose {
+        lines.push_str(&format!("id {}\n", text(one, "change")));
+        for entry in array(one, "entries") {
+            lines.push_str(&format!("stands in entry {}\n", in_words(entry)));
+        }
+    }
+    if let Some(decision) = one.get("decision").filter(|it| it.is_object()) {
         lines.push_str(&format!(
-            "{}: {} {}\n",
-            text(held, "state"),
-            one_line(&in_words(held.get("document").unwrap_or(&Json::Null))),
-            one_line(text(held, "why"))
+            "looked at {}{}: stays out, {}\n",
+            time(decision, "at", output),
+            match text(decision, "by") {
+                "" => String::new(),
+                by => format!(" by {}", one_line(by)),
+            },
+            one_line(text(decision, "reason"))
         ));
     }
+    if let Some(record) = one.get("record").filter(|it| it.is_object()) {
+        lines.push_str("\nIts record, without it:\n");
+        lines.push_str(&record_in_lines(record, output));
+    }
+    lines
+}
+
+/// In which entries a record stands, and who is known to have it.
+fn holders(answer: &Json, output: &Output) -> String {
+    let mut lines = String::new();
+    if answer.get("entries").is_some() {
+        let mut rows = vec![head(&["by", "lane", "entry", "number", "how far"])];
+        for entry in array(answer, "entries") {
+            rows.push(vec![
+                one_line(text(entry, "by")),
+                text(entry, "lane").to_owned(),
+                short(text(entry, "entry")),
+                known(entry, "number"),
+                match (is(entry, "seen_by_centre"), is(entry, "at_relay")) {
+                    (true, _) => "seen by the centre",
+                    (false, true) => "at the relay",
+                    (false, false) => "read here, not at the relay",
+                }
+                .to_owned(),
+            ]);
+        }
+        lines.push_str(&format!(
+            "\nsealed entries it stands in:\n{}",
+            output.table(&rows)
+        ));
+    }
+    let Some(at_relay) = answer.get("at_relay") else {
+        return lines;
+    };
+    let part = |stage: &Json| match is(stage, "whole") {
+        true => "all of it".to_owned(),
+        false => format!(
+            "{} of {} entries",
+            known(stage, "entries"),
+            known(stage, "of")
+        ),
+    };
+    let mut rows = vec![
+        head(&["who", "is known to have", "because"]),
+        vec![
+            "this relay".to_owned(),
+            part(at_relay),
+            "it is stored here".to_owned(),
+        ],
+    ];
+    if let Some(seen) = answer.get("seen_by_centre") {
+        let because = "it signed that it opened it".to_owned();
+        rows.push(vec!["the centre".to_owned(), part(seen), because]);
+    }
+    for holder in array(answer, "who_has") {
+        if text(holder, "role") == "relay" {
+            continue;
+        }
+        let mut because: Vec<String> = Vec::new();
+        for (key, word) in [
+            ("wrote", "wrote"),
+            ("sent", "sent"),
+            ("acknowledged", "confirmed"),
+        ] {
+            match number(holder, key) {
+                0 => {}
+                some => because.push(format!("{word} {some}")),
+            }
+        }
+        let has = match number(holder, "entries") {
+            0 => "nothing of it is known there".to_owned(),
+            _ => part(holder),
+        };
+        let revoked = match text(holder, "standing") {
+            "revoked" => " (revoked)",
+            _ => "",
+        };
+        let name = format!("{}{revoked}", one_line(text(holder, "name")));
+        rows.push(vec![name, has, because.join(", ")]);
+    }
+    lines.push_str(&format!("\n{}", output.table(&rows)));
     lines
 }
 

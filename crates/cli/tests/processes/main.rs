@@ -4,6 +4,7 @@ mod laptops;
 mod screens;
 mod screens_field;
 mod screens_help;
+mod screens_ops;
 mod shapes;
 mod stage;
 mod usage;

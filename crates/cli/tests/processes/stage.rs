@@ -159,12 +159,19 @@ fn ordered(name: &str, text: &str) -> String {
             rows.sort();
             lines.extend(rows);
         }
-        "ops-docs" | "ops-sessions" => {
-            let trips = |line: &String| match line.rsplit_once("  ") {
-                Some((start, end)) if end.parse::<u64>().is_ok() => format!("{start}  N"),
-                _ => line.clone(),
+        "ops-docs" => {
+            lines[2..].sort();
+        }
+        "ops-sessions" => {
+            // How many there were, and who waited for whom, is chance.
+            let figures = |line: &String| {
+                let words = line.split(' ').map(|word| match word.parse::<u64>() {
+                    Ok(_) => "N",
+                    Err(_) => word,
+                });
+                words.collect::<Vec<_>>().join(" ")
             };
-            lines = lines.iter().map(trips).collect();
+            lines = lines.iter().map(figures).collect();
             lines[2..].sort();
             lines.dedup();
         }

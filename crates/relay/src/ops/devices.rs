@@ -4,15 +4,12 @@ use super::OpsError;
 use crate::authority::{Authority, AuthorityFault, NewCodeRequest, parse_scope_grant};
 use crate::contacts::Contact;
 use crate::daemon::Shared;
-use crate::time::{now_s, since_1970_s, utc};
+use crate::time::{now_s, utc};
 use cairn_keys::authority::ParseWordError;
 use cairn_keys::{Access, Member, Role, Standing};
 use cairn_store::Store;
-use cairn_transport::{Direction, SessionInfo, SessionState};
 use cairn_wire::DeviceKey;
-use cairn_wire::frame::CloseReason;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Shared {
@@ -142,16 +139,13 @@ pub(super) async fn device(shared: &Shared, asked: String) -> Result<Value, OpsE
             Ok::<_, AuthorityFault>((facts, reason, logs))
         })
         .await??;
-    let asked = facts.device;
+    let sessions = super::sessions::of_device(shared, facts.device).await?;
     let mut object = in_json(shared, &[facts]).pop().unwrap_or_default();
     if let Some(object) = object.as_object_mut() {
         object.insert("schema".into(), json!("cairn.ops.device/1"));
         object.insert("reason".into(), json!(reason));
         object.insert("logs".into(), json!(logs));
-        object.insert(
-            "sessions".into(),
-            json!(sessions_of(shared, Some(asked), &BTreeMap::new())),
-        );
+        object.insert("sessions".into(), json!(sessions));
     }
     Ok(object)
 }
@@ -313,79 +307,4 @@ pub(super) async fn scope_grant(
         answer.insert("device".into(), json!(device.to_string()));
     }
     Ok(answer)
-}
-
-pub(super) async fn sessions(shared: &Shared, asked: Option<String>) -> Result<Value, OpsError> {
-    let (device, names) = shared
-        .with_store(move |authority, store| {
-            let store: &dyn Store = store;
-            let device = asked
-                .map(|asked| authority.find_device(store, &asked))
-                .transpose()?;
-            let members = store.membership().members();
-            let names: BTreeMap<_, _> = members
-                .map(|member| member.public.device)
-                .map(|device| (device, authority.member_name(store, &device)))
-                .collect();
-            Ok::<_, AuthorityFault>((device, names))
-        })
-        .await??;
-    let sessions = sessions_of(shared, device, &names);
-    Ok(json!({ "schema": "cairn.ops.sessions/1", "sessions": sessions }))
-}
-
-/// Sessions, those that run first, then the last ones that ended, newest first.
-fn sessions_of(
-    shared: &Shared,
-    device: Option<DeviceKey>,
-    names: &BTreeMap<DeviceKey, String>,
-) -> Vec<Value> {
-    let running = shared.engine.sessions().into_iter();
-    let ended = shared.engine.history().into_iter().rev();
-    let retries: BTreeMap<_, _> = shared.engine.retries().into_iter().collect();
-    running
-        .chain(ended)
-        .filter(|info| device.is_none_or(|device| device == info.peer))
-        .map(|info| {
-            let retry = retries
-                .get(&info.peer)
-                .map(|retry| utc(since_1970_s(retry.at)));
-            session(&info, names.get(&info.peer), retry)
-        })
-        .collect()
-}
-
-fn session(info: &SessionInfo, name: Option<&String>, retry: Option<String>) -> Value {
-    let state = match info.state {
-        SessionState::Syncing => "syncing".to_owned(),
-        SessionState::Equal => "equal".to_owned(),
-        SessionState::Ended(CloseReason::Done) => "done".to_owned(),
-        SessionState::Ended(reason) => reason.to_string(),
-        SessionState::Lost => "lost".to_owned(),
-    };
-    let direction = match info.direction {
-        Direction::Outgoing => "out",
-        Direction::Incoming => "in",
-    };
-    json!({
-        "session": info.id.0,
-        "device": info.peer.to_string(),
-        "name": name,
-        "state": state,
-        "direction": direction,
-        "address": info.remote.to_string(),
-        "started": utc(since_1970_s(info.started)),
-        "ended": info.ended.map(since_1970_s).map(utc),
-        "app_bytes_sent": info.app_bytes_sent,
-        "app_bytes_received": info.app_bytes_received,
-        "udp_bytes_sent": info.udp_bytes_sent,
-        "udp_bytes_received": info.udp_bytes_received,
-        "round_trips": info.round_trips,
-        "entries_sent": info.entries_sent,
-        "entries_received": info.entries_received,
-        "entries_refused": info.entries_refused,
-        "backlog": info.backlog.map(|backlog| backlog.changes),
-        "error": info.error,
-        "next_retry": retry,
-    })
 }

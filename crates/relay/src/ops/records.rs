@@ -1,11 +1,13 @@
 //! What ops ask about records: the centre answers. And whether everything stored is whole.
 
 use super::OpsError;
-use crate::authority::AuthorityFault;
+use crate::authority::{Authority, AuthorityFault};
 use crate::daemon::Shared;
 use crate::time::utc;
-use cairn_centre::{Centre, CentreError, Counts};
-use cairn_store::VerifyReport;
+use cairn_centre::{Centre, CentreError, Counts, KnownPlace, WhoHas};
+use cairn_keys::Standing;
+use cairn_store::{Store, VerifyReport};
+use cairn_wire::DeviceKey;
 use serde_json::{Value, json};
 
 /// Records that one answer lists at most.
@@ -104,13 +106,17 @@ pub(super) async fn doc(
     entries: bool,
     who_has: bool,
 ) -> Result<Value, OpsError> {
-    let (record, history, entries, holders) = shared
+    let (record, history, entries, who_has) = shared
         .ask_centre(move |centre| {
             let record = centre.document(&id, None)?;
             let history = history.then(|| centre.history(&id)).transpose()?;
-            let entries = entries.then(|| centre.places(&id)).transpose()?;
-            let holders = who_has.then(|| centre.who_has(&id)).transpose()?;
-            Ok((record, history, entries, holders))
+            let known = match entries || who_has {
+                true => Some(centre.who_has(&id)?),
+                false => None,
+            };
+            let places = known.as_ref().map(|known| known.places.clone());
+            let places = places.filter(|_| entries);
+            Ok((record, history, places, known.filter(|_| who_has)))
         })
         .await?;
     let mut object = record.to_json();
@@ -123,39 +129,81 @@ pub(super) async fn doc(
     if let Some(history) = history {
         keys.insert("history".into(), json!(history));
     }
-    if let Some(entries) = entries {
-        let entries: Vec<_> = entries
-            .iter()
-            .map(|place| {
-                json!({
-                    "entry": place.id.to_string(),
-                    "device": place.log.device.to_string(),
-                    "lane": format!("{:?}", place.log.lane).to_lowercase(),
-                    "number": place.number,
-                    "position": place.position,
-                })
-            })
-            .collect();
+    let of = shared.relay;
+    let known = shared
+        .with_store(move |authority, store| {
+            let entries = entries.map(|places| entries_json(authority, store, &places));
+            let who_has = who_has.map(|known| who_has_json(authority, store, of, &known));
+            (entries, who_has)
+        })
+        .await?;
+    if let (Some(entries), _) = &known {
         keys.insert("entries".into(), json!(entries));
     }
-    if let Some(holders) = holders {
-        let holders = shared
-            .with_store(move |authority, store| {
-                let holders = holders.iter().map(|holder| {
-                    json!({
-                        "device": holder.device.to_string(),
-                        "name": authority.member_name(store, &holder.device),
-                        "whole": holder.entries == holder.of,
-                        "entries": holder.entries,
-                        "of": holder.of,
-                    })
-                });
-                holders.collect::<Vec<_>>()
-            })
-            .await?;
-        keys.insert("who_has".into(), json!(holders));
+    if let (_, Some(Value::Object(who_has))) = known {
+        keys.extend(who_has);
     }
     Ok(object)
+}
+
+fn entries_json(authority: &Authority, store: &dyn Store, places: &[KnownPlace]) -> Vec<Value> {
+    let mut places: Vec<&KnownPlace> = places.iter().collect();
+    // As they came.
+    places.sort_by_key(|known| (known.place.log.lane, known.place.position));
+    let entries = places.into_iter().map(|known| {
+        let place = &known.place;
+        json!({
+            "entry": place.id.to_string(),
+            "device": place.log.device.to_string(),
+            "by": authority.member_name(store, &place.log.device),
+            "incarnation": place.log.incarnation.to_string(),
+            "lane": format!("{:?}", place.log.lane).to_lowercase(),
+            "number": place.number,
+            "position": place.position,
+            "at_relay": known.at_relay,
+            "seen_by_centre": known.seen_by_centre,
+        })
+    });
+    entries.collect()
+}
+
+/// The three states of a record: on which devices, at the relay, seen by the centre.
+fn who_has_json(
+    authority: &Authority,
+    store: &dyn Store,
+    relay: DeviceKey,
+    known: &WhoHas,
+) -> Value {
+    let of = known.places.len();
+    let count = |is: &dyn Fn(&KnownPlace) -> bool| known.places.iter().filter(|at| is(at)).count();
+    let stage = |entries: usize| json!({ "entries": entries, "of": of, "whole": entries == of });
+    let mut at_relay = stage(count(&|at| at.at_relay));
+    at_relay["relay"] = json!(relay.to_string());
+    let membership = store.membership();
+    let holders = known.holders.iter().map(|(device, holder)| {
+        let standing = match membership.standing(device) {
+            Standing::Unknown => "unknown",
+            Standing::Member => "member",
+            Standing::Revoked => "revoked",
+        };
+        let role = membership.member(device).map(|member| member.role);
+        let mut object = stage(holder.entries);
+        object["device"] = json!(device.to_string());
+        object["name"] = json!(authority.member_name(store, device));
+        object["role"] = json!(role.map(|role| role.to_string()));
+        object["standing"] = json!(standing);
+        object["wrote"] = json!(holder.wrote);
+        object["sent"] = json!(holder.sent);
+        object["acknowledged"] = json!(holder.acknowledged);
+        object
+    });
+    let mut holders: Vec<Value> = holders.collect();
+    holders.sort_by_key(|holder| holder["name"].as_str().unwrap_or_default().to_owned());
+    json!({
+        "who_has": holders,
+        "at_relay": at_relay,
+        "seen_by_centre": stage(count(&|at| at.seen_by_centre)),
+    })
 }
 
 pub(super) async fn conflicts(shared: &Shared) -> Result<Value, OpsError> {

@@ -1,6 +1,9 @@
 //! The socket on which ops ask.
 
-use super::{OpsError, OpsRequest, REQUEST_BYTES_MAX, backup, devices, records, status};
+use super::{
+    OpsError, OpsRequest, REQUEST_BYTES_MAX, audit, backup, days, devices, morning, records,
+    sessions, set_aside, status,
+};
 use crate::daemon::Shared;
 use crate::folder::SocketPath;
 use serde_json::{Value, json};
@@ -21,6 +24,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(crate) struct OpsServer {
     path: PathBuf,
     accepting: JoinHandle<()>,
+    days: JoinHandle<()>,
 }
 
 impl OpsServer {
@@ -36,12 +40,18 @@ impl OpsServer {
         let listener = UnixListener::bind(socket.path())?;
         // Until here the folder's own mode keeps others out.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let days = tokio::spawn(days::keep(Arc::clone(&shared)));
         let accepting = tokio::spawn(accept(listener, shared));
-        Ok(Self { path, accepting })
+        Ok(Self {
+            path,
+            accepting,
+            days,
+        })
     }
 
     pub(crate) async fn stop(self) {
         self.accepting.abort();
+        self.days.abort();
         // It was aborted, or had ended.
         let _ = self.accepting.await;
         // A socket that stays is removed at the next start.
@@ -116,6 +126,9 @@ async fn answer_line(shared: &Shared, line: &[u8]) -> Result<Value, OpsError> {
 async fn answer(shared: &Shared, request: OpsRequest) -> Result<Value, OpsError> {
     match request {
         OpsRequest::Status { stale_s } => status::status(shared, stale_s).await,
+        OpsRequest::Morning {} => morning::morning(shared).await,
+        OpsRequest::AuditList { limit } => audit::list(shared, limit).await,
+        OpsRequest::AuditVerify {} => audit::verify(shared).await,
         OpsRequest::Devices {} => devices::devices(shared).await,
         OpsRequest::Device { device } => devices::device(shared, device).await,
         OpsRequest::Revoke {
@@ -137,7 +150,11 @@ async fn answer(shared: &Shared, request: OpsRequest) -> Result<Value, OpsError>
             device,
             access,
         } => devices::scope_grant(shared, scope, device, &access).await,
-        OpsRequest::Sessions { device } => devices::sessions(shared, device).await,
+        OpsRequest::Sessions {
+            device,
+            since_s,
+            limit,
+        } => sessions::sessions(shared, device, since_s, limit).await,
         OpsRequest::Docs { scope, limit } => records::docs(shared, scope, limit).await,
         OpsRequest::Doc {
             id,
@@ -147,6 +164,11 @@ async fn answer(shared: &Shared, request: OpsRequest) -> Result<Value, OpsError>
         } => records::doc(shared, id, history, entries, who_has).await,
         OpsRequest::Conflicts {} => records::conflicts(shared).await,
         OpsRequest::Logs { scope, device } => status::logs(shared, scope, device).await,
+        OpsRequest::QuarantineList { scope } => set_aside::list(shared, scope).await,
+        OpsRequest::QuarantineShow { id } => set_aside::show(shared, id).await,
+        OpsRequest::QuarantineKeepOut { id, reason, by } => {
+            set_aside::keep_out(shared, id, reason, by).await
+        }
         OpsRequest::Verify { deep } => records::verify(shared, deep).await,
         OpsRequest::BackupPoint {} => backup::point(shared).await,
         OpsRequest::BackupDone {

@@ -13,9 +13,13 @@ use cairn_wire::{DeviceKey, Lane};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// Less room on the disk is a thing to act on: an index that is rebuilt may need so much.
+const DISK_FREE_LEAST_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// What the store says, at one moment.
 struct StoreFacts {
     devices: Vec<DeviceFacts>,
+    revoked: Vec<DeviceFacts>,
     heights: BTreeMap<LogId, u64>,
     forks: Vec<(LogId, String, String)>,
     authority_forks: usize,
@@ -53,7 +57,14 @@ pub(super) async fn status(shared: &Shared, stale_s: u64) -> Result<Value, OpsEr
             silent.push((device.name.clone(), heard_s));
         }
     }
-    let act_now = act_now(shared, &facts, counts.as_ref(), &silent, now_s);
+    let undecided = match shared.centre {
+        None => 0,
+        Some(_) => shared
+            .ask_centre(|centre| centre.undecided())
+            .await
+            .unwrap_or(0),
+    };
+    let act_now = act_now(shared, &facts, undecided, &silent, now_s);
     let failure = failure(shared);
     let healthy = failure.is_none() && facts.authority_forks == 0;
     let line = line(&failure, facts.authority_forks, &devices, &act_now);
@@ -61,6 +72,8 @@ pub(super) async fn status(shared: &Shared, stale_s: u64) -> Result<Value, OpsEr
         "schema": "cairn.ops.status/1",
         "healthy": healthy,
         "health": line,
+        "disk_used_percent": disk(shared).map(|(used, _)| used),
+        "undecided": undecided,
         "act_now": act_now,
         "documents": counts.as_ref().map(|counts| counts.documents),
         "changes": counts.as_ref().map(|counts| counts.changes),
@@ -83,11 +96,13 @@ pub(super) async fn status(shared: &Shared, stale_s: u64) -> Result<Value, OpsEr
 
 fn store_facts(authority: &Authority, store: &mut dyn Store) -> Result<StoreFacts, AuthorityFault> {
     let mut devices = all_facts(authority, store);
-    devices.retain(|facts| {
-        facts.standing == Standing::Member && !matches!(facts.role, Role::Relay | Role::Centre)
-    });
+    devices.retain(|facts| !matches!(facts.role, Role::Relay | Role::Centre));
+    let (devices, others): (Vec<_>, Vec<_>) = devices
+        .into_iter()
+        .partition(|facts| facts.standing == Standing::Member);
     let mut facts = StoreFacts {
         devices,
+        revoked: others,
         heights: BTreeMap::new(),
         forks: Vec::new(),
         authority_forks: store.authority_forks()?.len(),
@@ -157,7 +172,7 @@ fn failure(shared: &Shared) -> Option<String> {
 fn act_now(
     shared: &Shared,
     facts: &StoreFacts,
-    counts: Option<&cairn_centre::Counts>,
+    undecided: u64,
     silent: &[(String, Option<u64>)],
     now_s: u64,
 ) -> Vec<Value> {
@@ -229,9 +244,30 @@ fn act_now(
             acts.push(act("fork", message));
         }
     }
-    if let Some(held) = counts.map(|counts| counts.held).filter(|held| *held > 0) {
-        let message = format!("{held} changes wait for others or are set aside: cairn ops logs");
-        acts.push(act("held", message));
+    if undecided > 0 {
+        let message = format!(
+            "{undecided} changes are set aside and nobody has looked at them: cairn ops quarantine list"
+        );
+        acts.push(act("quarantine", message));
+    }
+    for device in &facts.revoked {
+        let contact = shared.contacts().get(&device.device).cloned();
+        let backlog = contact.and_then(|contact| contact.backlog).unwrap_or(0);
+        if backlog > 0 {
+            let message = format!(
+                "{} was revoked and said that {backlog} changes wait on it: they are taken in when it \
+                 connects, and read as unverified",
+                device.name
+            );
+            acts.push(act("revoked_holds", message));
+        }
+    }
+    if let Some((used, free)) = disk(shared).filter(|(_, free)| *free < DISK_FREE_LEAST_BYTES) {
+        let message = format!(
+            "the relay's disk is {used} % full, {} MiB are free: make room before it takes in no more",
+            free / (1024 * 1024)
+        );
+        acts.push(act("disk", message));
     }
     for (name, heard_s) in silent {
         let message = match heard_s {
@@ -241,6 +277,16 @@ fn act_now(
         acts.push(act("silent", message));
     }
     acts
+}
+
+/// How full the disk is on which the relay's folder lies, as `df` counts, and what may still be written.
+pub(super) fn disk(shared: &Shared) -> Option<(u64, u64)> {
+    let found = rustix::fs::statvfs(shared.folder.path()).ok()?;
+    let used = found.f_blocks.saturating_sub(found.f_bfree);
+    let percent = used
+        .saturating_mul(100)
+        .checked_div(used + found.f_bavail)?;
+    Some((percent, found.f_bavail.saturating_mul(found.f_frsize)))
 }
 
 fn span(seconds: u64) -> String {
@@ -292,29 +338,10 @@ pub(super) async fn logs(
             Ok::<_, AuthorityFault>((scope, device, logs))
         })
         .await??;
-    let held = match shared.centre {
+    let quarantine = match shared.centre {
         None => None,
-        Some(_) => Some(
-            shared
-                .ask_centre(move |centre| centre.held(scope.as_ref()))
-                .await?,
-        ),
+        Some(_) => Some(super::set_aside::listed(shared, scope, device).await?),
     };
-    let quarantine = held.map(|held| {
-        held.iter()
-            .filter(|held| device.is_none_or(|device| device == held.device))
-            .map(|held| {
-                json!({
-                    "scope_id": held.scope.to_string(),
-                    "document": held.document,
-                    "change": held.change,
-                    "device": held.device.to_string(),
-                    "state": held.state,
-                    "why": held.why,
-                })
-            })
-            .collect::<Vec<_>>()
-    });
     Ok(json!({
         "schema": "cairn.ops.logs/1",
         "logs": logs,

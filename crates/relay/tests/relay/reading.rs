@@ -94,7 +94,13 @@ async fn status_documents_and_receipts_follow_what_devices_hand_in() {
         "Delta's edit has not reached Alpha: {doc:#}"
     );
 
-    let sessions = house.ask(OpsRequest::Sessions { device: None }).await;
+    let sessions = house
+        .ask(OpsRequest::Sessions {
+            device: None,
+            since_s: 60 * 60,
+            limit: 100,
+        })
+        .await;
     assert!(sessions["sessions"].as_array().unwrap().len() >= 5);
     let verify = house.ask(OpsRequest::Verify { deep: true }).await;
     assert_eq!(verify["schema"], "cairn.verify/1");
