@@ -2,22 +2,26 @@
 //!
 //! What is known of it and closed here: its `flush` never syncs on Linux, so
 //! [`Index::persist`] syncs its files itself; its default cache is a gigabyte; it panics on rotten
-//! bytes, so every call is fenced; its opening can hang, so it runs under a watchdog; right after a
-//! kill its lock can still be held, so opening waits a few seconds. One tree, the table's byte
+//! bytes, so every call is fenced; its opening can hang, and on a failing disk its `flush` too, so both
+//! run under a watchdog; right after a kill its lock can still be held, so opening waits a few seconds. One tree, the table's byte
 //! before every key, so that one batch writes several tables together.
 
 use super::{Index, IndexFactory, IndexWrites, OpenIndexError, Row, Rows, Table};
 use crate::error::IndexError;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Once, mpsc};
 use std::time::{Duration, Instant};
 
 /// Folder of the index within the store's.
 pub const FOLDER: &str = "index";
+
+/// How long a flush is waited for before it is asked for again.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a [`SledIndex`] is opened.
 #[derive(Debug, Clone)]
@@ -27,7 +31,7 @@ pub struct SledFactory {
     pub cache_bytes: u64,
     /// How long to wait for a lock that the process before may still hold.
     pub lock_wait: Duration,
-    /// How long an opening may take before it counts as failed.
+    /// How long an opening or a flush may take before it counts as failed.
     pub watchdog: Duration,
 }
 
@@ -107,6 +111,7 @@ pub struct SledIndex {
     /// There until it is dropped.
     db: Option<sled::Db>,
     folder: PathBuf,
+    watchdog: Duration,
     /// Files beside sled's log that have been synced; sled writes each once.
     synced: BTreeSet<PathBuf>,
 }
@@ -115,7 +120,7 @@ fn open_watched(options: SledFactory) -> Result<SledIndex, OpenIndexError> {
     let watchdog = options.watchdog;
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
-        let opened = catch_unwind(AssertUnwindSafe(|| open_unwatched(&options)))
+        let opened = contained(|| open_unwatched(&options))
             .unwrap_or_else(|panic| Err(OpenIndexError::Damaged(panic_text(&*panic))));
         // Nobody listens any more if the watchdog has barked; then the index is dropped here.
         let _ = tell.send(opened);
@@ -138,6 +143,7 @@ fn open_unwatched(options: &SledFactory) -> Result<SledIndex, OpenIndexError> {
         Ok(db) => Ok(SledIndex {
             db: Some(db),
             folder: options.folder.clone(),
+            watchdog: options.watchdog,
             synced: BTreeSet::new(),
         }),
         Err(sled::Error::Io(error)) if is_lock_error(&error) => Err(OpenIndexError::Locked),
@@ -196,8 +202,29 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     format!("panic: {}", text.unwrap_or_default())
 }
 
+thread_local! {
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Catches a panic and keeps it off the terminal: what it says becomes an error or a warning.
+fn contained<R>(call: impl FnOnce() -> R) -> std::thread::Result<R> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !CONTAINED.get() {
+                others(panic);
+            }
+        }));
+    });
+    let before = CONTAINED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    CONTAINED.set(before);
+    result
+}
+
 fn fenced<R>(doing: &'static str, call: impl FnOnce() -> sled::Result<R>) -> Result<R, IndexError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    match contained(call) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(IndexError {
             doing,
@@ -272,7 +299,7 @@ impl Index for SledIndex {
     }
 
     fn persist(&mut self) -> Result<(), IndexError> {
-        fenced("flushing", || self.db()?.flush())?;
+        self.flush_watched()?;
         self.sync_files().map_err(|error| IndexError {
             doing: "syncing",
             disk: Some(error.kind()),
@@ -281,12 +308,18 @@ impl Index for SledIndex {
     }
 }
 
-/// sled writes when it is dropped, and may panic over rotten bytes then too.
+/// sled writes when it is dropped, and may panic over rotten bytes or hang then too.
 impl Drop for SledIndex {
     fn drop(&mut self) {
         let db = self.db.take();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(db))) {
-            tracing::warn!("closing the index: {}", panic_text(&*panic));
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = tell.send(contained(|| drop(db)));
+        });
+        match told.recv_timeout(self.watchdog) {
+            Ok(Ok(())) => {}
+            Ok(Err(panic)) => tracing::warn!("closing the index: {}", panic_text(&*panic)),
+            Err(_) => tracing::warn!("closing the index takes too long; it is left as it is"),
         }
     }
 }
@@ -295,6 +328,35 @@ impl SledIndex {
     fn db(&self) -> sled::Result<&sled::Db> {
         let closed = || sled::Error::Unsupported("the index is closed".to_owned());
         self.db.as_ref().ok_or_else(closed)
+    }
+
+    /// sled can wait for ever for a write that has failed (seen once in 400 saves on a failing disk): it looks
+    /// for the failure before it waits, and may miss the word while it begins to. Whoever asks it again
+    /// is told at once.
+    fn flush_watched(&self) -> Result<(), IndexError> {
+        let (tell, told) = mpsc::channel();
+        let begun = Instant::now();
+        loop {
+            let (tell, db) = (tell.clone(), self.db.clone());
+            std::thread::spawn(move || {
+                let closed = || sled::Error::Unsupported("the index is closed".to_owned());
+                let flushed = fenced("flushing", || db.as_ref().ok_or_else(closed)?.flush());
+                // Before anybody is told, so that this is never the last to let go.
+                drop(db);
+                let _ = tell.send(flushed);
+            });
+            match told.recv_timeout(FLUSH_PATIENCE) {
+                Ok(flushed) => return flushed.map(drop),
+                Err(_) if begun.elapsed() < self.watchdog => {}
+                Err(_) => {
+                    return Err(IndexError {
+                        doing: "flushing",
+                        why: format!("it took longer than {} s", self.watchdog.as_secs()),
+                        disk: Some(io::ErrorKind::TimedOut),
+                    });
+                }
+            }
+        }
     }
 
     /// Large pages first (each in a file of its own), then the log that points to them.
