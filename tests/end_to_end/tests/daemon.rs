@@ -377,13 +377,13 @@ fn secret(path: &Path) -> Vec<String> {
 #[test]
 fn it_stops_in_the_middle_of_a_session_and_nothing_acknowledged_is_missing() {
     let relay = Relay::made();
-    // A whole push takes about a minute at this rate.
+    // An entry of 64 KiB takes a second and a half at this rate, all of them seven.
     let mut slow = relay.command(&[]);
-    slow.env("CAIRN_THROTTLE_BYTES_PER_S", "2000");
+    slow.env("CAIRN_THROTTLE_BYTES_PER_S", "40000");
     let running = Running::of(slow);
     let device = relay.device();
     let mut rows = String::from("local_id,latitude,longitude,narrative\n");
-    for number in 0..300u64 {
+    for number in 0..600u64 {
         // Text that does not compress.
         let noise: String = (1..30u64)
             .map(|step| {
