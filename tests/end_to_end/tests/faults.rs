@@ -1,9 +1,13 @@
 //! Kills, lost indexes and silence: nothing that was acknowledged is missing, nothing doubles.
 
+#![allow(clippy::print_stderr)] // How many kills there were is a figure of tests/README.md.
+
 use cairn_end_to_end::proxy::Proxy;
 use cairn_end_to_end::{Centre, Device, PATIENCE, square};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -12,7 +16,12 @@ const SCOPE: &str = "north/hazards";
 /// A whole push of [`areas`] takes about half a minute at this rate.
 const SLOW_BYTES_PER_SECOND: u64 = 3_000;
 const AREAS: usize = 600;
-const KILLS: usize = 25;
+
+/// Kills of each side; `CAIRN_KILLS` says another number.
+fn kills() -> u32 {
+    let asked = std::env::var("CAIRN_KILLS").ok();
+    asked.map_or(25, |kills| kills.parse().expect("CAIRN_KILLS is a number"))
+}
 
 /// A file of areas that compress badly, so that a slow link is needed for long.
 fn areas(count: usize, seed: u64) -> String {
@@ -63,8 +72,27 @@ fn sound(device: &Device) {
     assert_eq!(check["ok"], true, "{check:#}");
 }
 
+/// Saves a record and is killed while it does; its id, if it had said so before.
+fn killed_while_saving(device: &Device, number: u32, random: &mut ChaCha8Rng) -> Option<String> {
+    let set = format!("local_id=K-{number}");
+    let mut saving = device
+        .command(&["new", "hazardous_area", "--set", &set])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("cairn starts");
+    std::thread::sleep(Duration::from_millis(random.random_range(0..120)));
+    saving.kill().expect("our own child can be killed");
+    let said = saving
+        .wait_with_output()
+        .expect("our own child can be waited for");
+    let saved: Value = serde_json::from_slice(&said.stdout).ok()?;
+    Some(saved["id"].as_str().expect("an id").to_owned())
+}
+
 #[test]
-fn killed_at_random_moments_of_a_slow_sync_nothing_acknowledged_is_missing() {
+fn killed_at_random_moments_nothing_acknowledged_is_missing() {
+    let kills = kills();
     let mut random = ChaCha8Rng::seed_from_u64(0xCA1F);
     let mut centre = Centre::start();
     let alpha = centre.device("Alpha", &["north/hazards:rw"]);
@@ -72,15 +100,19 @@ fn killed_at_random_moments_of_a_slow_sync_nothing_acknowledged_is_missing() {
     import(&alpha, AREAS, 1);
     import(&delta, AREAS, 2);
 
+    let mut saved = BTreeSet::new();
     let (mut device_kills, mut relay_kills) = (0, 0);
-    let until = Instant::now() + 10 * PATIENCE;
-    while device_kills < KILLS || relay_kills < KILLS {
+    let until = Instant::now() + PATIENCE * (10 + kills / 10);
+    while device_kills < kills || relay_kills < kills {
         assert!(Instant::now() < until, "the kills take too long");
-        let device = if random.random_bool(0.5) {
-            &alpha
-        } else {
-            &delta
-        };
+        let device = [&alpha, &delta][random.random_range(0..2)];
+        if device_kills < kills && random.random_bool(0.25) {
+            saved.extend(killed_while_saving(device, device_kills, &mut random));
+            device_kills += 1;
+            continue;
+        }
+        let set = format!("local_id=S-{}", saved.len());
+        saved.insert(device.save(&["new", "hazardous_area", "--set", &set]));
         let mut syncing = device
             .command(&["sync"])
             .env(
@@ -91,8 +123,8 @@ fn killed_at_random_moments_of_a_slow_sync_nothing_acknowledged_is_missing() {
             .stderr(Stdio::null())
             .spawn()
             .expect("cairn starts");
-        std::thread::sleep(Duration::from_millis(random.random_range(20..1_200)));
-        if device_kills < KILLS && (relay_kills >= KILLS || random.random_bool(0.5)) {
+        std::thread::sleep(Duration::from_millis(random.random_range(20..500)));
+        if device_kills < kills && (relay_kills >= kills || random.random_bool(0.4)) {
             syncing.kill().expect("our own child can be killed");
             device_kills += 1;
         } else {
@@ -103,12 +135,35 @@ fn killed_at_random_moments_of_a_slow_sync_nothing_acknowledged_is_missing() {
         }
         syncing.wait().expect("our own child can be waited for");
     }
+    eprintln!(
+        "{kills} kills of each side, {} records said to be saved",
+        saved.len()
+    );
 
     for device in [&alpha, &delta, &alpha] {
         device.sync();
     }
+    // What was killed before it said so may be there or not; nothing may be there twice.
+    let all = documents(&alpha);
+    assert!(all >= (2 * AREAS + saved.len()) as u64, "{all}");
+    assert!(
+        all <= (2 * AREAS + saved.len()) as u64 + u64::from(kills),
+        "{all}"
+    );
     for device in [&alpha, &delta] {
-        assert_eq!(documents(device), 2 * AREAS as u64);
+        let listed = device.run(&["list", "--all"]).expect(0).json();
+        let listed = listed["records"].as_array().expect("records are listed");
+        let ids: BTreeSet<&str> = listed
+            .iter()
+            .filter_map(|record| record["id"].as_str())
+            .collect();
+        assert_eq!(ids.len(), listed.len(), "a record stands there twice");
+        assert_eq!(ids.len() as u64, all);
+        let missing: Vec<_> = saved
+            .iter()
+            .filter(|id| !ids.contains(id.as_str()))
+            .collect();
+        assert!(missing.is_empty(), "acknowledged and gone: {missing:?}");
         sound(device);
     }
     assert_eq!(alpha.export(), delta.export());
@@ -117,10 +172,9 @@ fn killed_at_random_moments_of_a_slow_sync_nothing_acknowledged_is_missing() {
     let ahead = alpha.sync();
     assert_eq!(ahead["entries_sent"], 0);
     assert_eq!(ahead["entries_received"], 0);
-    centre.eventually(&["status"], |status| status["documents"] == 2 * AREAS);
+    centre.eventually(&["status"], |status| status["documents"] == all);
 }
 
-/// The folders of indexes anywhere below `dir`.
 fn index_folders(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![dir.to_path_buf()];
