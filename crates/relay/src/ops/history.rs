@@ -367,7 +367,8 @@ pub(crate) fn read(folder: &Path, asked: &Asked) -> io::Result<Told> {
         numbers.reverse();
         for number in numbers {
             let mut older = false;
-            for line in lines(&file(folder, number))? {
+            // What was written last ended last, where the clock does not tell.
+            for line in lines(&file(folder, number))?.into_iter().rev() {
                 match line {
                     Line::Session(finished) => {
                         older |= finished.ended_s < asked.since_s;
@@ -412,7 +413,7 @@ pub(crate) fn read(folder: &Path, asked: &Asked) -> io::Result<Told> {
 }
 
 fn keep_newest(sessions: &mut Vec<Finished>, limit: usize) {
-    sessions.sort_by_key(|one| std::cmp::Reverse((one.ended_s, one.began_s)));
+    sessions.sort_by_key(|one| std::cmp::Reverse(one.ended_s));
     sessions.truncate(limit);
 }
 

@@ -43,10 +43,21 @@ fn what_was_appended_is_told_newest_first_and_by_device() {
     history
         .append(vec![finished("a", 10), finished("b", 20), lost.clone()])
         .unwrap();
-    let told = all(&history.members.folder);
-    assert_eq!(told.sessions.len(), 3);
+    let again = finished("c", 30);
+    history.append(vec![again.clone()]).unwrap();
+    assert_eq!(all(&history.members.folder).sessions[0], again);
+    let told = read(
+        &history.members.folder,
+        &Asked {
+            device: Some("b".into()),
+            limit: 9,
+            ..Asked::default()
+        },
+    )
+    .unwrap();
+    assert_eq!(told.sessions.len(), 2);
     assert_eq!(told.sessions[0], lost);
-    assert_eq!((told.total, told.failed), (3, 1));
+    assert_eq!((told.total, told.failed), (2, 1));
     assert_eq!(lost.in_words(), "the connection was lost (timed out)",);
     let asked = Asked {
         since_s: 15,
