@@ -61,7 +61,19 @@ impl Failure {
     /// The system refused something with a file.
     #[must_use]
     pub fn file(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::new("file", format!("{doing} {}: {error}", path.display()))
+        use std::io::ErrorKind;
+        let hint = match error.kind() {
+            ErrorKind::NotFound => "Check the name; quotation marks help where it has spaces.",
+            ErrorKind::PermissionDenied => {
+                "This user may not read or write there: ask its owner, or choose another place."
+            }
+            ErrorKind::ReadOnlyFilesystem => "That disk may only be read: choose another place.",
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                "The disk is full: make room, or choose another place."
+            }
+            _ => "Check the disk and try again.",
+        };
+        Self::new("file", format!("{doing} {}: {error}", path.display())).hint(hint)
     }
 
     /// `cairn.error/1`.

@@ -179,6 +179,19 @@ fn rows_without_a_place_are_refused_with_words() {
 }
 
 #[test]
+fn a_decimal_comma_is_no_position() {
+    for coordinates in ["[17,9,44,1]", "[17.9,44.1,0,0,0]"] {
+        let refusal = one(feature("Point", coordinates)).unwrap_err();
+        assert_eq!(refusal.code, "bad_coordinates", "{coordinates}");
+        assert!(refusal.message.contains("comma"), "{}", refusal.message);
+    }
+    let beyond = "[17,9123,44,1012]";
+    assert_eq!(code(feature("Point", beyond)), "bad_coordinates");
+    // Height and a measure of an older standard.
+    assert!(one(feature("Point", "[17.9,44.1,0,0]")).is_ok());
+}
+
+#[test]
 fn what_is_doubtful_is_taken_and_flagged() {
     let warnings = |coordinates: &str| -> Vec<&'static str> {
         let feature = one(feature("Polygon", coordinates)).unwrap();

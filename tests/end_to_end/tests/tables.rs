@@ -1,11 +1,8 @@
-//! Everyday files: tables that people have, clean, clumsy and large, in and out.
-
-#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+//! Everyday files: tables that people have, in and out. Clumsy and large ones stand in `clumsy.rs`.
 
 use cairn_end_to_end::{Centre, Device, Said, shared_data};
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 const SCOPE: &str = "north/records";
 
@@ -17,18 +14,6 @@ fn import(device: &Device, file: &str, kind: &str, more: &[&str]) -> Said {
     let mut arguments = vec!["import", file, "--kind", kind, "--scope", SCOPE];
     arguments.extend_from_slice(more);
     device.run(&arguments)
-}
-
-fn reasons(report: &Value) -> Vec<(u64, String)> {
-    let rows = report["refused"].as_array().expect("refused rows");
-    rows.iter()
-        .map(|row| {
-            (
-                row["row"].as_u64().expect("a number"),
-                row["reason"].as_str().expect("a word").to_owned(),
-            )
-        })
-        .collect()
 }
 
 fn documents(device: &Device) -> u64 {
@@ -126,246 +111,6 @@ fn the_same_kobo_export_twice_updates_what_changed_and_doubles_nothing() {
     };
     let expected: Vec<i64> = [vec![34; 77], vec![43; 3]].concat();
     assert_eq!(women(&alpha), expected);
-}
-
-#[test]
-fn clumsy_files_meet_a_sentence_and_nothing_is_half_done() {
-    let device = Centre::start().device("Alpha", &["north/records:rw"]);
-    let head = "local_id,date,latitude,longitude,narrative\n";
-    let mut rest = String::new();
-    for row in 0..20 {
-        let _ = writeln!(rest, "AC-{row},2026-11-01,44.{row:02},17.{row:02},ok");
-    }
-    let try_out = |name: &str, text: &str, more: &[&str]| {
-        let file = device.file(name, text);
-        import(&device, &file, "accident", more)
-    };
-    let mut taken = 0;
-
-    // One row is wrong: it is named, the others are taken.
-    for (name, row, reason, word) in [
-        (
-            "swapped.csv",
-            "X,2026-11-01,17.05,44.05,",
-            "coordinates_swapped",
-            "swapped",
-        ),
-        (
-            "beyond.csv",
-            "X,2026-11-01,117.9,44.1,",
-            "coordinates_swapped",
-            "swapped",
-        ),
-        (
-            "no-day.csv",
-            "X,2026-02-30,44.1,17.9,",
-            "bad_value",
-            "no 2026-02-30",
-        ),
-        (
-            "unclear.csv",
-            "X,03/04/2026,44.1,17.9,",
-            "date_unclear",
-            "day or month",
-        ),
-        (
-            "comma.csv",
-            "X,2026-11-01,44,1,17,9,",
-            "wrong_width",
-            "7 values",
-        ),
-        ("cut.csv", "X,2026-11-01,44.1", "truncated", "cut off"),
-        (
-            "quote.csv",
-            "X,2026-11-01,44.1,17.9,\"half a sent",
-            "truncated",
-            "quotation",
-        ),
-    ] {
-        let body = rest.replace("AC-", name);
-        let end = if reason == "truncated" { "" } else { "\n" };
-        let said = try_out(name, &format!("{head}{body}{row}{end}"), &[]).expect(3);
-        let report = said.json();
-        assert_eq!(
-            reasons(&report),
-            [(21, reason.to_owned())],
-            "{name}: {report:#}"
-        );
-        let message = report["refused"][0]["message"]
-            .as_str()
-            .expect("a sentence");
-        assert!(message.contains(word), "{name}: {message}");
-        assert_eq!(report["refused"][0]["line"], 22);
-        taken += 20;
-        assert_eq!(report["taken"], 20);
-    }
-    assert_eq!(documents(&device), taken);
-
-    // The whole file or the request is wrong: nothing is taken.
-    let whole = format!("{head}{rest}");
-    let latin = device.file("latin.csv", "");
-    std::fs::write(
-        &latin,
-        [head.as_bytes(), b"A,2026-11-01,44.1,17.9,Se\xf1or\n"].concat(),
-    )
-    .expect("writable");
-    for (said, exit, code) in [
-        (try_out("empty.csv", "", &[]), 1, "empty_file"),
-        (try_out("blank.csv", " \n\n", &[]), 1, "empty_file"),
-        (
-            try_out("foreign.csv", "PK\u{3}\u{4}", &[]),
-            1,
-            "wrong_format",
-        ),
-        (
-            try_out("map.csv", &whole, &["--map", "nonsense=date"]),
-            2,
-            "unknown_field",
-        ),
-        (
-            try_out("column.csv", &whole, &["--map", "team=TEAM"]),
-            2,
-            "unknown_field",
-        ),
-        (
-            try_out("column.csv", &whole, &["--map", "local_id=ID"]),
-            2,
-            "unknown_property",
-        ),
-        (
-            try_out("order.csv", &whole, &["--date-order", "ymd"]),
-            2,
-            "bad_date_order",
-        ),
-        (
-            try_out("crs.csv", &whole, &["--crs", "EPSG:3857"]),
-            2,
-            "crs",
-        ),
-        (
-            try_out("words.csv", "just some words\nmore\n", &[]),
-            2,
-            "nothing_mapped",
-        ),
-        (import(&device, &latin, "accident", &[]), 1, "not_utf8"),
-        (import(&device, &latin, "accidents", &[]), 2, "usage"),
-        (
-            import(&device, "/does/not/exist.csv", "accident", &[]),
-            1,
-            "file",
-        ),
-        (
-            import(
-                &device,
-                device.dir().to_str().expect("UTF-8"),
-                "accident",
-                &[],
-            ),
-            1,
-            "file",
-        ),
-    ] {
-        let said = said.expect(exit);
-        let error = said.json();
-        assert_eq!(error["schema"], "cairn.error/1");
-        assert_eq!(error["code"], code, "{error:#}");
-        assert!(
-            error["hint"].as_str().is_some_and(|hint| hint.len() > 10),
-            "{error:#}"
-        );
-    }
-    assert_eq!(documents(&device), taken, "nothing is half done");
-
-    // Another dress, the same table: known again.
-    let utf16: Vec<u8> = format!("\u{feff}{head}{}", rest.replace("AC-", "swapped.csv"))
-        .encode_utf16()
-        .flat_map(u16::to_le_bytes)
-        .collect();
-    let file = device.file("utf16.csv", "");
-    std::fs::write(&file, utf16).expect("writable");
-    let report = import(&device, &file, "accident", &[]).expect(0).json();
-    assert_eq!(
-        (&report["taken"], &report["duplicates"]),
-        (&0.into(), &20.into())
-    );
-    let semicolons = "local_id;latitude;longitude\nDC-1;44,1234;17,9\n";
-    let report = try_out("decimal.csv", semicolons, &[]).expect(0).json();
-    let notes = report["notes"].to_string();
-    assert!(
-        notes.contains("comma") && notes.contains("semicolon"),
-        "{notes}"
-    );
-    let position = &device.show("DC-1")["fields"]["position"]["reads"];
-    assert_eq!(position["lat"], 44.1234);
-}
-
-#[test]
-fn a_path_without_permission_is_said() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let device = Centre::start().device("Alpha", &["north/records:rw"]);
-    let file = device.file("closed.csv", "local_id\n1\n");
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).expect("our own file");
-    if std::fs::read(&file).is_ok() {
-        // The superuser reads everything; then there is nothing to be refused.
-        eprintln!("SKIPPED a_path_without_permission_is_said: this user may read every file");
-        return;
-    }
-    let error = import(&device, &file, "accident", &[]).expect(1).json();
-    assert_eq!(error["code"], "file");
-    assert!(
-        error["hint"].to_string().contains("may not read"),
-        "{error:#}"
-    );
-}
-
-/// Megabytes of the large file: the issue's 300, of which continuous integration reads 40.
-fn large_megabytes() -> u64 {
-    let asked = std::env::var("CAIRN_LARGE_FILE_MB").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(40)
-}
-
-#[test]
-fn a_large_file_streams() {
-    let device = Centre::start().device("Alpha", &["north/records:rw"]);
-    let file = device.file("large.csv", "");
-    let megabytes = large_megabytes();
-    let mut out = std::io::BufWriter::new(std::fs::File::create(&file).expect("writable"));
-    let notes = "x".repeat(100_000);
-    writeln!(out, "local_id,latitude,longitude,notes").expect("disk");
-    for row in 0..megabytes * 10 {
-        let (lat, lon) = (row % 100, row / 100);
-        writeln!(out, "L-{row},44.{lat:02},17.{lon:02},{notes}").expect("disk");
-    }
-    out.into_inner().expect("disk").sync_all().expect("disk");
-    let mut child = device
-        .command(&["import", &file, "--kind", "accident", "--scope", SCOPE])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("cairn starts");
-    // The most it ever held, as long as it runs.
-    let status = format!("/proc/{}/status", child.id());
-    let mut most_kb = 0;
-    while child.try_wait().expect("our own child").is_none() {
-        let now = std::fs::read_to_string(&status).unwrap_or_default();
-        let high = now.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let high = high.and_then(|rest| rest.trim().strip_suffix("kB"));
-        most_kb = high
-            .and_then(|kb| kb.trim().parse().ok())
-            .unwrap_or(most_kb);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    let output = child.wait_with_output().expect("our own child");
-    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    assert_eq!(report["taken"], megabytes * 10);
-    assert_eq!(report["unmapped"], serde_json::json!(["notes"]));
-    assert!(most_kb < 150_000, "{most_kb} kB at most");
-    // Zeros are no table, and nobody waits to learn it.
-    let sparse = device.file("sparse.csv", "");
-    let zeros = std::fs::File::create(&sparse).and_then(|file| file.set_len(300_000_000));
-    zeros.expect("a sparse file");
-    let error = import(&device, &sparse, "accident", &[]).expect(1).json();
-    assert_eq!(error["code"], "binary_file");
 }
 
 #[test]
@@ -592,4 +337,25 @@ fn real_points_go_in_with_a_mapping() {
     let perimeter = &device.show(id)["fields"]["perimeter"]["reads"];
     assert_eq!(perimeter["extent"], "not surveyed");
     assert_eq!(perimeter["radius_m"], 200);
+    // It is said, and it stands on a map as its place and radius.
+    let folder = device.dir();
+    let folder = folder.to_str().expect("UTF-8");
+    let words = cairn_end_to_end::cairn(&["--data-dir", folder, "show", id]).out;
+    assert!(
+        words.contains("perimeter: circle of 200 m, 125,") && words.contains("not surveyed"),
+        "{words}"
+    );
+    let map = device.file("map.geojson", "");
+    device.run(&["export", &map, "hazardous_area"]).expect(0);
+    let map = std::fs::read_to_string(&map).expect("the map");
+    let map: Value = serde_json::from_str(&map).expect("GeoJSON");
+    let features = map["features"].as_array().expect("features");
+    assert_eq!(features.len(), 20);
+    for feature in features {
+        assert_eq!(feature["geometry"]["type"], "Point");
+        assert_eq!(feature["properties"]["radius_m"], 200);
+        assert_eq!(feature["properties"]["extent"], "not surveyed");
+        let area = feature["properties"]["area_m2"].as_f64().expect("an area");
+        assert!((125_000.0..127_000.0).contains(&area), "{area}");
+    }
 }

@@ -99,18 +99,7 @@ fn options(
 /// A file that can be read twice.
 fn open(path: &Path) -> Result<File, Failure> {
     let wrong = |error: std::io::Error| Failure::file("opening", path, &error);
-    let file = File::open(path).map_err(|error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                "Check the name; quotation marks help where it has spaces."
-            }
-            std::io::ErrorKind::PermissionDenied => {
-                "This user may not read it: ask its owner, or copy it to where you may."
-            }
-            _ => "Check the disk and try again.",
-        };
-        wrong(error).hint(hint)
-    })?;
+    let file = File::open(path).map_err(wrong)?;
     let metadata = file.metadata().map_err(wrong)?;
     if metadata.is_dir() {
         return Err(

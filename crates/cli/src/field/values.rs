@@ -203,7 +203,11 @@ fn object_in_words(parts: &serde_json::Map<String, Json>) -> String {
         } else {
             ", extent not surveyed"
         };
-        return format!("{} m²{extent}", words::grouped(area_m2));
+        let circle = match parts.get("radius_m").and_then(Json::as_u64) {
+            Some(radius_m) => format!("circle of {} m, ", words::grouped(radius_m)),
+            None => String::new(),
+        };
+        return format!("{circle}{} m²{extent}", words::grouped(area_m2));
     }
     if let (Some(lat), Some(lon)) = (number("lat"), number("lon")) {
         return format!("{lat:.5}, {lon:.5}");

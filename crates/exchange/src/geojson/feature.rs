@@ -429,6 +429,15 @@ fn position_of(
     let Value::Array(numbers) = corner else {
         return Err(nesting());
     };
+    // Longitude, latitude, height and a measure all without a fraction are no position: “17,9,44,1”.
+    let whole = |number: &Value| number.is_i64() || number.is_u64();
+    if numbers.len() > 4 || (numbers.len() == 4 && numbers.iter().all(whole)) {
+        return Err(Refusal::new(
+            "bad_coordinates",
+            "A position has more numbers than longitude, latitude and height: was a comma written as the decimal sign?",
+            "Export the file anew with points as decimal signs; GeoJSON has no decimal comma.",
+        ));
+    }
     let number = |index: usize| numbers.get(index).and_then(Value::as_f64);
     let (Some(lon), Some(lat)) = (number(0), number(1)) else {
         return Err(Refusal::new(
