@@ -2,6 +2,7 @@
 
 mod enrolment;
 mod hostile;
+mod hostile_entries;
 mod silence;
 mod sync;
 

@@ -41,6 +41,8 @@ struct Running {
     equal: bool,
     gave_up: bool,
     retry_after_s: Option<u32>,
+    /// What the session says was wrong, until its closing is carried out.
+    fault: Option<String>,
     span: tracing::Span,
 }
 
@@ -234,6 +236,7 @@ impl Engine {
             equal: false,
             gave_up: false,
             retry_after_s: None,
+            fault: None,
             span,
         };
         running.span.in_scope(|| tracing::debug!("begins"));
@@ -254,6 +257,7 @@ impl Engine {
             .span
             .in_scope(|| running.session.handle(now, input, holdings(&*self.store)));
         if let Err(error) = fed {
+            running.fault = Some(error.to_string());
             self.drain(id, round);
             self.end_by_fault(id, &error);
         }
@@ -591,9 +595,10 @@ impl Engine {
         lost: bool,
         error: Option<String>,
     ) {
-        let Some(running) = self.sessions.remove(&id) else {
+        let Some(mut running) = self.sessions.remove(&id) else {
             return;
         };
+        let error = error.or_else(|| running.fault.take());
         let counters = running.session.counters();
         running.span.in_scope(|| match &error {
             Some(error) => tracing::info!(?reason, error, "ends"),

@@ -9,7 +9,7 @@ use cairn_wire::frame::{self, Channel, ControlFrame};
 use cairn_wire::limits;
 
 /// Waits for the relay to hang up.
-async fn closed(link: &crate::link::Link) -> Option<CloseReason> {
+pub(super) async fn closed(link: &crate::link::Link) -> Option<CloseReason> {
     match LinkError::from(link.connection.closed().await) {
         LinkError::Closed(reason) => reason,
         other => panic!("{other}"),
@@ -87,7 +87,7 @@ async fn more_streams_than_channels_are_refused() {
 }
 
 /// A relay that is quick to give up.
-fn impatient_relay() -> (Programme, Relay, Device) {
+pub(super) fn impatient_relay() -> (Programme, Relay, Device) {
     let (programme, relay_secret) = members(1);
     let network = NetworkOptions {
         handshake: Duration::from_millis(200),
@@ -160,7 +160,7 @@ async fn a_peer_that_never_reads_nor_says_a_word_more_is_given_up() {
 }
 
 /// The control bytes with which a device's session begins.
-async fn first_words(device: &Device) -> Vec<u8> {
+pub(super) async fn first_words(device: &Device) -> Vec<u8> {
     use cairn_replica::session::{Output, Role, Session, SessionConfig};
     device
         .handle
