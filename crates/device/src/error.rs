@@ -160,6 +160,10 @@ impl DeviceError {
             "store_failed" | "poisoned" | "disk" => {
                 "check that the disk is there and not full, then start again"
             }
+            "system" => {
+                "this machine has no more of it to give (open files, threads, memory): close other \
+                 programs, then try again"
+            }
             "rule" => "say it in fewer or shorter values; the draft keeps what was typed",
             _ => return None,
         })

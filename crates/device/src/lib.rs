@@ -47,6 +47,8 @@ use zeroize::Zeroizing;
 
 /// Name of the store's folder in a device's folder.
 const STORE_FOLDER: &str = "store";
+/// Descriptors that the network's threads open before anything is dialled, and some to spare.
+const DESCRIPTORS_OF_NETWORK: usize = 8;
 /// Private state: where the folder lay when it was last opened.
 const PLACE: &[u8] = b"place";
 
@@ -149,6 +151,7 @@ impl Device {
         let mut member = Member::new(keys.secret.clone(), keys.table_key.clone());
         let (store, opened) = open_store(folder, options, &mut member, None)?;
         let identity = Identity::new(&keys.secret)?;
+        spare_descriptors().map_err(DeviceError::system("opening what the network needs"))?;
         Ok(Self {
             folder: folder.to_owned(),
             name: keys.name,
@@ -288,6 +291,12 @@ impl Device {
         *handle = start(store)?;
         Ok(())
     }
+}
+
+/// tokio panics where none are left for its own pipes: asked before it begins.
+fn spare_descriptors() -> std::io::Result<()> {
+    let spare = (0..DESCRIPTORS_OF_NETWORK).map(|_| std::fs::File::open("/dev/null"));
+    spare.collect::<Result<Vec<_>, _>>().map(drop)
 }
 
 fn open_store(

@@ -222,6 +222,16 @@ fn a_format_file_is_written_again_from_the_segments() {
     let (_, report) = SegmentStore::open(folder.path(), &only_open).unwrap();
     assert!(report.format_mended && !report.created);
     assert_eq!(fs::read(&format).unwrap(), before);
+    // Whichever bit: of the salt too, under which no frame would read.
+    for bit in 0..before.len() * 8 {
+        let mut bytes = before.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&format, bytes).unwrap();
+        match SegmentStore::open(folder.path(), &only_open) {
+            Ok((store, _)) => assert_eq!(journal(&store, URGENT), entries, "bit {bit}"),
+            Err(error) => assert!(matches!(error, StoreError::NewerFormat { .. }), "{error}"),
+        }
+    }
 }
 
 #[test]

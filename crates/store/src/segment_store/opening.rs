@@ -149,10 +149,18 @@ impl<D: Disk> SegmentStore<D> {
         options: &OpenOptions,
     ) -> Result<(Self, OpenReport), StoreError> {
         let mut report = OpenReport::default();
+        let in_segments = salt_of_segments(&disk);
         let salt = match read_format(&disk) {
+            // A salt that is another one than the segments were written under is rot in this file.
+            Ok(Some(salt)) if matches!(in_segments, Ok(Some(other)) if other != salt) => {
+                let salt = in_segments?.unwrap_or(salt);
+                write_format(&mut disk, &salt)?;
+                report.format_mended = true;
+                salt
+            }
             Ok(Some(salt)) => salt,
             Err(error) if !matches!(error, StoreError::Damaged(_)) => return Err(error),
-            unread => match salt_of_segments(&disk)? {
+            unread => match in_segments? {
                 Some(salt) => {
                     write_format(&mut disk, &salt)?;
                     report.format_mended = true;
