@@ -169,6 +169,12 @@ impl Contacts {
                 contact.conflicts = None;
             }
         }
+        let handed_in = matches!(info.state, SessionState::Ended(CloseReason::Revoked));
+        if handed_in && info.entries_received > 0 {
+            // Whoever was revoked is told so once it has handed in; what it said before no longer holds.
+            contact.backlog = None;
+            contact.oldest_age_s = None;
+        }
         self.unsaved |= *contact != before;
     }
 

@@ -655,11 +655,15 @@ impl Finish {
 
 fn attempt_of(outcome: Outcome) -> Attempt {
     let Outcome { ended, link } = outcome;
-    let message = ended
-        .error
-        .clone()
-        .or_else(|| link.as_ref().map(ToString::to_string))
-        .unwrap_or_default();
+    let message = match &link {
+        // The error that tells of it says already that the connection was lost.
+        Some(LinkError::Lost(error)) => error.to_string(),
+        _ => ended
+            .error
+            .clone()
+            .or_else(|| link.as_ref().map(ToString::to_string))
+            .unwrap_or_default(),
+    };
     match ended.reason {
         None => Attempt::Lost(message),
         Some(reason) if ended.lost => match link {

@@ -284,6 +284,8 @@ pub(crate) fn field_in_lines(name: &str, field: &Json, output: &Output) -> Strin
     };
     let mark = match (conflict, is(field, "assumed")) {
         (true, _) => "   CONFLICT",
+        // What people said is superseded by what evidence implies.
+        (_, true) if !values.is_empty() => "   (follows from the evidence)",
         (_, true) => "   (nobody said; taken for the most dangerous)",
         _ => "",
     };

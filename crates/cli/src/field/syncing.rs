@@ -31,7 +31,7 @@ pub fn sync(arguments: &Sync, device: &Device, output: &Output) -> Result<Ended,
                 app_bytes_sent,
                 app_bytes_received,
             } => progress.at(app_bytes_sent + app_bytes_received),
-            SyncEvent::Broken(why) => progress.say(&format!("The connection broke: {why}")),
+            SyncEvent::Broken(why) => progress.say(&format!("Interrupted: {why}")),
             SyncEvent::Pause(pause) => progress.say(&format!(
                 "Trying again in {}.",
                 count(pause.as_secs().max(1), "second")
@@ -150,7 +150,7 @@ fn watch(device: &Device, output: &Output) -> Result<Ended, Failure> {
         SyncEvent::Broken(why) => tell(
             "broken",
             json!({ "why": why }),
-            format!("The connection broke: {why}"),
+            format!("Interrupted: {why}"),
         ),
         SyncEvent::Pause(pause) => tell(
             "pause",

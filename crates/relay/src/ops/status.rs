@@ -255,9 +255,14 @@ fn act_now(
         let backlog = contact.and_then(|contact| contact.backlog).unwrap_or(0);
         if backlog > 0 {
             let message = format!(
-                "{} was revoked and said that {backlog} changes wait on it: they are taken in when it \
-                 connects, and read as unverified",
-                device.name
+                "{} was revoked and said that {backlog} {} on it: what it hands in when it connects \
+                 is kept, and reads as unverified",
+                device.name,
+                if backlog == 1 {
+                    "change waits"
+                } else {
+                    "changes wait"
+                }
             );
             acts.push(act("revoked_holds", message));
         }
