@@ -19,10 +19,14 @@ use tempfile::TempDir;
 /// How long anything on loopback may take before a test calls it hung.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The folder of the binaries under test, built once if they are not there or stale.
+/// The folder of the binaries under test: the one that `CAIRN_BINARIES` names, or else that of this
+/// program, where they are built once if they are not there or stale.
 pub fn binaries() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(built) = std::env::var_os("CAIRN_BINARIES") {
+            return PathBuf::from(built);
+        }
         let this = std::env::current_exe().expect("a program knows its own path");
         // Tests lie in `deps`, below the profile's folder; the bench lies in it.
         let folder = this

@@ -71,6 +71,8 @@ fn words() -> Vec<String> {
         "Devices give back what this relay lacks when they next sync; nothing has to be done on them.",
         "The authority signs nothing (no joining, no revoking) until every device has synced, or \
          until: cairn ops backup override --reason TEXT",
+        "Who was revoked or let in after this backup, and of whom no other device has heard since, is \
+         forgotten: look at cairn ops devices, and revoke again",
     ]
     .map(str::to_owned)
     .to_vec()
