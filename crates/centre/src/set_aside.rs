@@ -171,18 +171,19 @@ impl Centre {
     fn set_aside_in(&self, scope: &ScopeId, all: &mut Vec<SetAside>) -> Result<(), CentreError> {
         let scope_name = self.member.scope_name(&self.membership, scope);
         let mut told: BTreeSet<EntryId> = BTreeSet::new();
-        for held in self
-            .member
-            .held(&*self.tables, scope)?
-            .into_iter()
-            .take(LISTED_MAX)
-        {
+        let mut held = self.member.held(&*self.tables, scope)?;
+        // What only waits may be a flood, and takes nobody's place.
+        held.sort_by_key(|it| matches!(it.state, HeldState::Waiting(_)));
+        for (at, held) in held.into_iter().enumerate() {
             let entries = held.provenances.iter().filter_map(|at| match at {
                 Provenance::Entry { id, .. } => Some(*id),
                 _ => None,
             });
             let entries: Vec<EntryId> = entries.collect();
             told.extend(&entries);
+            if at >= LISTED_MAX {
+                continue;
+            }
             let (state, cause, why) = match &held.state {
                 HeldState::Waiting(change) => (
                     State::Waiting,

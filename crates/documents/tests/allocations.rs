@@ -109,6 +109,32 @@ fn hostile_bytes_cost_little_memory() {
     assert_eq!(ingested.outcomes[0].verdict, Verdict::Applied);
     assert!(bytes < 64 * MIB, "{bytes} B for a list");
 
+    // Ten thousand changes in one batch, that rest on what nobody made.
+    let body = |from: u64| {
+        let count = 10_000u64;
+        let rests: Vec<Vec<u8>> = (from..from + count).map(waiting).collect();
+        let mut body = Vec::new();
+        leb(&mut body, count);
+        body.extend(vec![0; 2 * count as usize]);
+        body.extend(vec![1; count as usize]);
+        body.extend(vec![0; count as usize]);
+        rests
+            .iter()
+            .for_each(|rest| leb(&mut body, rest.len() as u64));
+        rests.iter().for_each(|rest| body.extend(rest));
+        zstd::bulk::compress(&body, 3).unwrap()
+    };
+    let tables = [&[1, 1, 1][..], &[5; 8], &[0, 1], &[6; 16], &[1], &[7; 32]].concat();
+    for (number, from) in [(4, 0), (5, 20_000)] {
+        let batch = [&tables[..], &body(from)].concat();
+        let (_, bytes) = peak(|| {
+            let opened = decode(&batch, &SCOPE, &device(1)).unwrap();
+            let changes: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
+            shelf.take(&entry(1, number), &changes)
+        });
+        assert!(bytes < 16 * MIB, "{bytes} B for changes that wait");
+    }
+
     // 64 MiB of zeros in a frame of a few kilobytes.
     let frame = zstd::bulk::compress(&vec![0; 64 * MIB], 3).unwrap();
     let batch = [&[1, 1, 0, 0, 0, 0][..], &frame].concat();
@@ -141,4 +167,19 @@ fn leb(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// An edit that puts a null under "a" at some time.
+fn waiting(time: u64) -> Vec<u8> {
+    let mut after = vec![1, 1];
+    let mut rest = time;
+    while rest > 0x3f {
+        after.push(rest as u8 & 0x7f | 0x80);
+        rest >>= 7;
+    }
+    after.push(rest as u8);
+    // No message, no other actors, five columns.
+    after.extend([0, 0, 5, 0x15, 3, 0x34, 1, 0x42, 2, 0x56, 2, 0x70, 2]);
+    after.extend([0x7f, 1, b'a', 1, 0x7f, 1, 0x7f, 0, 0x7f, 0]);
+    after
 }

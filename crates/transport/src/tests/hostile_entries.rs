@@ -203,11 +203,11 @@ async fn what_is_odd_and_signed_is_kept_once_and_handed_on() {
     ];
     let mut rogue = Rogue::meet(hostile, &relay).await;
     // Each three times, with others' entries between them.
-    for turn in 0..3 {
+    for good in others.iter().take(3) {
         for entry in &odd {
             rogue.hand_over(entry).await;
         }
-        rogue.hand_over(&others[turn]).await;
+        rogue.hand_over(good).await;
     }
     rogue.hand_over(&others[3]).await;
     let all = (odd.len() + others.len()) as u64;
