@@ -214,6 +214,11 @@ fn no_flipped_bit_of_a_device_is_silent_and_what_the_relay_has_comes_back() {
             continue;
         }
         let synced = run(&mut device.command(&["sync"]));
+        // A hole in the membership log is told, and not yet filled: the relay refuses what follows of it.
+        if synced.code == 8 && checked.code != 0 {
+            tally.count_as("a hole in the membership log: told, not mended by a sync");
+            continue;
+        }
         if synced.code != 0 {
             note(format!(
                 "the sync: {synced:?}; the check: {checked:?}; the repair: {repaired:?}"
@@ -334,7 +339,17 @@ fn no_flipped_bit_of_a_relay_is_silent_and_what_a_device_has_comes_back() {
             let words = centre.words().split_off(from);
             note(format!("a new device: {synced:?}; the relay: {words:?}"));
         }
-        ledger.held_against(&new).into_iter().for_each(&mut note);
+        if let Some(lacks) = ledger.held_against(&new) {
+            // Grants of keys stand in this relay and its backups alone; ops must be told.
+            let status = centre.ops(&["status"]).expect(0).json();
+            let acts = status["act_now"].as_array();
+            if acts.is_some_and(|acts| !acts.is_empty()) {
+                tally.count_as("a new device lacks a key, and ops is told");
+                centre.kill();
+                continue;
+            }
+            note(format!("a new device, and ops is not told: {lacks}"));
+        }
         let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
         let reads_all = loop {
             let status = centre.ops(&["status"]);

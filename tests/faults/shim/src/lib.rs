@@ -12,7 +12,9 @@
 //! | `torn` | a write takes half and fails with EIO; anything else fails with EIO |
 //!
 //! `CAIRN_FAULT_LOG` names a file to which a line is added for each operation. If
-//! `CAIRN_FAULT_ARMED` is set, nothing counts while the file of that name is absent. For tests only:
+//! `CAIRN_FAULT_ARMED` is set, nothing counts while the file of that name is absent.
+//!
+//! `CAIRN_FAULT_CLOCK_S` moves the wall clock by that many seconds. For tests only:
 //! nothing that is shipped links it.
 
 // Functions of libc are replaced here, which only unsafe code can do. What they are handed is passed
@@ -413,4 +415,25 @@ unsafe extern "C" fn open64(name: *const c_char, flags: c_int, mode: mode_t) -> 
 unsafe extern "C" fn open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: the same function.
     unsafe { open64(name, flags, mode) }
+}
+
+/// Seconds by which the wall clock is wrong: `CAIRN_FAULT_CLOCK_S`.
+fn clock_is_wrong_by() -> i64 {
+    static SECONDS: OnceLock<i64> = OnceLock::new();
+    *SECONDS.get_or_init(|| {
+        let text = std::env::var("CAIRN_FAULT_CLOCK_S").ok();
+        text.and_then(|text| text.parse().ok()).unwrap_or(0)
+    })
+}
+
+/// See clock_gettime(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_gettime(clock: c_int, into: *mut libc::timespec) -> c_int {
+    // SAFETY: as the caller promised.
+    let result = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, into) } as c_int;
+    if result == 0 && clock == libc::CLOCK_REALTIME && !into.is_null() {
+        // SAFETY: the kernel has just written to it.
+        unsafe { (*into).tv_sec += clock_is_wrong_by() };
+    }
+    result
 }
