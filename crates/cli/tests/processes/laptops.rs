@@ -133,12 +133,15 @@ fn operators(relay: &Relay, alpha: &Laptop, delta: &Laptop) {
         }
     }
     // In colour they say the same, and none is coloured where nobody wants it.
-    for name in ["status", "docs", "conflicts"] {
+    for (name, columns) in ["status", "docs", "conflicts"]
+        .into_iter()
+        .flat_map(|name| WIDTHS.map(|columns| (name, columns)))
+    {
         let with = |color: &str| {
             let mut command = program(env!("CARGO_BIN_EXE_cairn"));
             command
                 .env("CAIRN_RELAY_DIR", relay.dir())
-                .env("COLUMNS", "80")
+                .env("COLUMNS", columns)
                 .args(["--tz", "UTC", "--color", color, "ops", name]);
             Said::of(command.output().unwrap())
         };
@@ -147,7 +150,7 @@ fn operators(relay: &Relay, alpha: &Laptop, delta: &Laptop) {
         assert_eq!(uncoloured(&coloured.out), plain.out, "{name}");
         compare(
             &format!("ops-{name}-colour"),
-            "80",
+            columns,
             &["ops", name],
             &coloured,
             "",
@@ -170,18 +173,21 @@ fn colours(alpha: &Laptop) {
         ("near", vec!["near", "44.1010, 17.9010", "--within", "20km"]),
         ("error", vec!["show", "HA-99"]),
     ] {
-        let with = |color: &str| {
-            let all = [&["--color", color][..], &arguments].concat();
-            alpha.said("80", &all)
-        };
-        let (coloured, plain) = (with("always"), with("never"));
-        let never = format!("{}{}", plain.out, plain.words);
-        assert!(!never.contains('\x1b'), "{name}: {plain:#?}");
-        assert_eq!(uncoloured(&coloured.out), plain.out, "{name}");
-        assert_eq!(uncoloured(&coloured.words), plain.words, "{name}");
-        let any = format!("{}{}", coloured.out, coloured.words).contains('\x1b');
-        assert_eq!(any, name != "status", "{name}: {coloured:#?}");
-        compare(&format!("{name}-colour"), "80", &arguments, &coloured, "");
+        for columns in WIDTHS {
+            let with = |color: &str| {
+                let all = [&["--color", color][..], &arguments].concat();
+                alpha.said(columns, &all)
+            };
+            let (coloured, plain) = (with("always"), with("never"));
+            let never = format!("{}{}", plain.out, plain.words);
+            assert!(!never.contains('\x1b'), "{name}: {plain:#?}");
+            assert_eq!(uncoloured(&coloured.out), plain.out, "{name}");
+            assert_eq!(uncoloured(&coloured.words), plain.words, "{name}");
+            let any = format!("{}{}", coloured.out, coloured.words).contains('\x1b');
+            assert_eq!(any, name != "status", "{name}: {coloured:#?}");
+            let name = format!("{name}-colour");
+            compare(&name, columns, &arguments, &coloured, "");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod tricks;
 use author::Author;
 use cairn_documents::ChangeParts;
 use cairn_end_to_end::Centre;
+use cairn_wire::entry::FORMAT_VERSION;
 use cairn_wire::{ChangeHash, DocumentId, EntryHeader, EntryId, limits};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,6 +136,20 @@ fn every_trick_is_kept_named_and_harms_nobody_elses_records() {
         sealed.push((entry.id(), trick));
         hostile.keep(vec![entry]);
     }
+    let header = EntryHeader {
+        version: FORMAT_VERSION + 1,
+        ..hostile.next()
+    };
+    let plain = tricks::roots(&[tricks::Raw::puts(1).at(78).bytes()]);
+    let later = hostile.sealed(&header, &plain);
+    let trick = tricks::Trick {
+        name: "a format to come, whose payload looks like ours",
+        plain,
+        state: "unreadable",
+        cause: None,
+    };
+    sealed.push((later.id(), trick));
+    hostile.keep(vec![later]);
     records.push(hostile.record("HA-2"));
     let held = hostile.entries().len() as u64;
     let reader = stage.centre.device("Reader", &[RIGHT]);
