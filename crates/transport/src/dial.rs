@@ -401,6 +401,8 @@ impl<'a> Run<'a> {
         loop {
             let connection = match dialled.take() {
                 Some(dialled) => Ok(dialled),
+                // No timer is exact enough to say so once the answer is on its way.
+                None if deadline.is_some_and(|at| Instant::now() >= at) => Err(SyncError::Deadline),
                 None => self.dial(deadline).await,
             };
             let problem = match connection {
