@@ -365,7 +365,7 @@ impl Session {
     fn may_take_lanes(&self, holdings: &dyn Holdings) -> bool {
         self.peer.is_some()
             && self.standing != Standing::Unknown
-            && !self.authority.is_awaited(holdings.authority_head().height)
+            && !self.authority.is_awaited(holdings)
     }
 
     fn set_rate(&mut self, bytes_per_second: u64) {

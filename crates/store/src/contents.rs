@@ -10,7 +10,7 @@ use crate::layout::{
 };
 use crate::port::AUTHORITY_FORKS_MAX;
 use crate::segments::Location;
-use cairn_keys::authority::{self, AuthorityError, AuthorityLog};
+use cairn_keys::authority::{self, AuthorityEntry, AuthorityError, AuthorityLog};
 use cairn_replica::logs::{LaneLogs, Link, PlacementChange};
 use cairn_wire::frame::{JournalMark, ScopeLane};
 use cairn_wire::ids::{EntryId, LogId, ProgrammeId};
@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 /// Layout of the index; one of another layout is made anew.
 pub const INDEX_VERSION: u32 = 1;
 const PROGRESS_KEY: &[u8] = b"progress";
+/// Height of the highest authority entry that was met above a gap.
+const AUTHORITY_SEEN_KEY: &[u8] = b"authority seen";
 const RESTORE_ROWS: usize = 4096;
 
 /// How far the index has read, and what it found; written with every commit.
@@ -142,6 +144,8 @@ pub struct Contents {
     pub ends: BTreeMap<ScopeLane, JournalEnd>,
     pub logs: BTreeMap<ScopeLane, LaneLogs>,
     pub authority: AuthorityLog,
+    /// See [`Contents::authority_hole`].
+    authority_seen: Option<u64>,
 }
 
 /// Everything a fold writes to and reads from.
@@ -159,6 +163,7 @@ impl Contents {
             ends: BTreeMap::new(),
             logs: BTreeMap::new(),
             authority: AuthorityLog::new(ProgrammeId([0; 32])),
+            authority_seen: None,
         }
     }
 
@@ -196,7 +201,22 @@ impl Contents {
             authority.append_verified(value).ok().map(drop)
         })?;
         contents.authority = authority;
+        contents.authority_seen = match index.get(Table::Meta, AUTHORITY_SEEN_KEY)? {
+            Some(bytes) => Some(
+                Reader(&bytes)
+                    .u64()
+                    .ok_or_else(|| row_damaged("authority seen"))?,
+            ),
+            None => None,
+        };
         Ok(contents)
+    }
+
+    /// The highest entry of the authority's log that was found above a hole in it, until the log reaches
+    /// so far again. What stands above a hole counts for nothing: neither rights nor revocations.
+    pub fn authority_hole(&self) -> Option<u64> {
+        self.authority_seen
+            .filter(|seen| *seen >= self.authority.next_height())
     }
 
     pub fn programme(&self) -> ProgrammeId {
@@ -336,6 +356,13 @@ impl Contents {
     }
 
     fn fold_authority(&mut self, target: &mut Target<'_>, body: &[u8]) -> Result<(), StoreError> {
+        if self.authority.programme() == ProgrammeId([0; 32])
+            && let Ok(entry) = AuthorityEntry::parse(body)
+            && entry.height == 0
+        {
+            // The frame that named the programme is lost; its id is the hash of this entry.
+            self.authority = AuthorityLog::new(entry.programme);
+        }
         let height = self.authority.next_height();
         match self.authority.append_verified(body) {
             Ok(authority::Appended::New) => {
@@ -355,6 +382,12 @@ impl Contents {
             }
             // After a lost frame those that follow have no place until it comes again, and then
             // they come again too.
+            Err(AuthorityError::Gap { got, .. }) => {
+                let seen = self.authority_seen.map_or(got, |seen| seen.max(got));
+                self.authority_seen = Some(seen);
+                let seen = seen.to_be_bytes();
+                target.writes.put(Table::Meta, AUTHORITY_SEEN_KEY, seen);
+            }
             Ok(authority::Appended::Held) | Err(_) => {}
         }
         Ok(())
@@ -425,9 +458,8 @@ impl Contents {
         let Some(identity) = Identity::parse(body) else {
             return;
         };
-        let before = self.programme();
         self.progress.identity = Some(identity);
-        if before != identity.programme {
+        if self.authority.programme() != identity.programme {
             self.authority = AuthorityLog::new(identity.programme);
         }
     }

@@ -59,7 +59,7 @@ pub enum StoreError {
     #[error(transparent)]
     Index(#[from] IndexError),
     /// Bytes on the disk are not what was written.
-    #[error("the store is damaged: {0}; run a repair")]
+    #[error("the store is damaged and needs a repair: {0}")]
     Damaged(String),
     /// An earlier write failed, so nothing more is promised until the store is opened again.
     #[error("the store stopped after a failed write ({0}); open it again")]

@@ -236,6 +236,9 @@ pub struct OpenReport {
     pub replayed_frames: u64,
     /// Frames missing that were not known to be missing before.
     pub lost_frames: u64,
+    /// Pieces that the segments had lost and the index still held (the authority's log, grants, receipts,
+    /// states): they were written again. Only a repair does that.
+    pub carried_over: u64,
     /// Unreadable stretches that were met (a torn tail after a power cut is one, and loses nothing
     /// that was acknowledged). At most [`BAD_STRETCHES_MAX`].
     pub bad_stretches: Vec<BadStretch>,
@@ -303,6 +306,10 @@ pub trait Store: Holdings + Send + Sync {
 
     /// Contradicting authority entries that were ever given.
     fn authority_forks(&self) -> Result<Vec<AuthorityFork>, StoreError>;
+
+    /// The highest entry of the authority's log that is known to have been held and is not, because of a
+    /// hole below it. Until a peer has filled it nothing above the hole counts.
+    fn authority_hole(&self) -> Option<u64>;
 
     /// Saves changes of this device: durable when it returns. The derived `writes` follow (index only).
     fn save_outbox(&mut self, frames: Vec<OutboxFrame>, writes: WriteSet)
@@ -387,8 +394,9 @@ pub trait Store: Holdings + Send + Sync {
     /// Reads everything and says what is wrong; `deep` verifies signatures too.
     fn verify(&self, deep: bool) -> Result<VerifyReport, StoreError>;
 
-    /// Makes the index anew from the segments; draws a new epoch and incarnation if frames are
-    /// missing that were not known to be missing.
+    /// Writes again what the segments have lost and the index still holds whole, then makes the index anew
+    /// from the segments; draws a new epoch and incarnation if frames are missing that were not known to
+    /// be missing. What does not read stays where it is.
     fn repair(&mut self, fresh: Fresh) -> Result<OpenReport, StoreError>;
 
     /// Lets the index catch up on disk, where a second or a few megabytes have passed. `now_ms` is any

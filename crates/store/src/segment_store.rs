@@ -3,6 +3,7 @@
 mod check;
 mod opening;
 mod reading;
+mod rescue;
 
 pub use opening::{FORMAT_FILE, FORMAT_VERSION, LOCK_FILE, OpenOptions};
 
@@ -369,6 +370,10 @@ impl<D: Disk> Store for SegmentStore<D> {
 
     fn authority_forks(&self) -> Result<Vec<AuthorityFork>, StoreError> {
         self.read_authority_forks()
+    }
+
+    fn authority_hole(&self) -> Option<u64> {
+        self.contents.authority_hole()
     }
 
     fn save_outbox(

@@ -258,7 +258,7 @@ impl Session {
         let settled = self.peer.is_some()
             && self.standing != Standing::Unknown
             && !self.states_awaited
-            && !self.authority.is_awaited(holdings.authority_head().height);
+            && !self.authority.is_awaited(holdings);
         if !settled {
             return Completion::Open;
         }

@@ -4,13 +4,13 @@ use super::port::{Millis, Notice, Output, PeerFault, Role, SessionError};
 use super::sharing::sharing;
 use super::{LaneSync, Session};
 use crate::holdings::{Holdings, HoldingsError, PairRecord, PeerLane};
-use cairn_keys::Standing;
+use cairn_keys::{NO_AUTHORITY, Standing};
 use cairn_wire::codec::Bytes;
 use cairn_wire::frame::{
     CloseReason, ControlFrame, Cursor, Digest, FEATURE_LIVE, JournalMark, LaneState, Open,
     PROTOCOL_VERSION, ScopeLane,
 };
-use cairn_wire::ids::{Epoch, Incarnation, Lane};
+use cairn_wire::ids::{AuthorityRef, Epoch, Incarnation, Lane};
 use cairn_wire::stream::Speaker;
 use cairn_wire::{hash, limits};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,16 +34,16 @@ pub(super) struct PeerOpen {
 /// Who holds how much of the authority's log, and what is on the way.
 #[derive(Debug, Default)]
 pub(super) struct AuthorityExchange {
-    /// Height that the peer declared.
+    /// How many entries the peer declared.
     declared: u64,
-    /// Height up to which the peer holds or was sent the log.
+    /// How many the peer holds or was sent.
     peer_has: u64,
-    /// Height up to which the peer has sent it.
+    /// How many the peer has shown to hold by what it sent.
     received: u64,
     queue: VecDeque<Vec<u8>>,
     queued_bytes: usize,
     pub outstanding: bool,
-    /// Height that this side declared.
+    /// How many this side declared.
     told: u64,
     /// Entries beyond `told` were sent, and the peer has not said that it took them in. Until then
     /// nothing is sent that admission may need them for: the lanes could overtake them.
@@ -52,8 +52,18 @@ pub(super) struct AuthorityExchange {
 
 impl AuthorityExchange {
     /// Has the peer declared more than is held here, and not yet delivered it?
-    pub fn is_awaited(&self, held: u64) -> bool {
+    pub fn is_awaited(&self, holdings: &dyn Holdings) -> bool {
+        let held = entries_up_to(holdings.authority_head());
         self.outstanding || !self.queue.is_empty() || self.declared > held.max(self.received)
+    }
+}
+
+/// How many entries of the authority's log whoever names that head holds. A replica that lost entry 0
+/// holds none, and is given it again.
+fn entries_up_to(head: AuthorityRef) -> u64 {
+    match head {
+        NO_AUTHORITY => 0,
+        head => head.height.saturating_add(1),
     }
 }
 
@@ -114,15 +124,18 @@ impl Session {
             self.close_at_once(CloseReason::OtherProgramme);
             return Ok(());
         }
-        let head = holdings.authority_head();
-        if self.standing == Standing::Unknown && open.authority.height <= head.height {
+        let (held, declared) = (
+            entries_up_to(holdings.authority_head()),
+            entries_up_to(open.authority),
+        );
+        if self.standing == Standing::Unknown && declared <= held {
             self.close_at_once(CloseReason::Unknown);
             return Ok(());
         }
         check_states(&open.states)?;
         self.notice_authority_fork(&open, holdings);
-        self.authority.declared = open.authority.height;
-        self.authority.peer_has = open.authority.height;
+        self.authority.declared = declared;
+        self.authority.peer_has = declared;
         self.outputs.push_back(Output::Backlog(open.backlog));
         self.meet(&open);
         self.ending.meet(now);
@@ -198,7 +211,8 @@ impl Session {
 
     fn notice_authority_fork(&mut self, open: &Open, holdings: &dyn Holdings) {
         let height = open.authority.height;
-        if let Some(id) = holdings.membership().id_at(height)
+        if open.authority != NO_AUTHORITY
+            && let Some(id) = holdings.membership().id_at(height)
             && id.at(height) != open.authority
         {
             self.notice(Notice::AuthorityFork { height });
@@ -362,7 +376,7 @@ impl Session {
                 .collect()
         };
         self.pair_sent = pair.map(|pair| pair.hash);
-        self.authority.told = holdings.authority_head().height;
+        self.authority.told = entries_up_to(holdings.authority_head());
         let side = self.side_hash(holdings)?;
         let open = Open {
             protocol: PROTOCOL_VERSION,
@@ -416,7 +430,7 @@ impl Session {
             return Ok(());
         }
         if self.standing == Standing::Unknown {
-            if !self.authority.is_awaited(holdings.authority_head().height) {
+            if !self.authority.is_awaited(holdings) {
                 self.close_at_once(CloseReason::Unknown);
             }
             return Ok(());
@@ -427,7 +441,7 @@ impl Session {
             added
         };
         let states = self.declared(lost.iter().chain(&news));
-        let settled = !self.authority.is_awaited(holdings.authority_head().height);
+        let settled = !self.authority.is_awaited(holdings);
         if !states.is_empty() || (answers && settled) {
             self.say(&ControlFrame::States(states));
         }
@@ -472,8 +486,9 @@ impl Session {
                 return Err(PeerFault::TooMany("authority entries").into());
             }
             if let Ok(entry) = cairn_keys::authority::AuthorityEntry::parse(&bytes) {
-                self.authority.received = self.authority.received.max(entry.height);
-                self.authority.peer_has = self.authority.peer_has.max(entry.height);
+                let shown = entry.height.saturating_add(1);
+                self.authority.received = self.authority.received.max(shown);
+                self.authority.peer_has = self.authority.peer_has.max(shown);
             }
             self.authority.queue.push_back(bytes);
         }
@@ -494,12 +509,12 @@ impl Session {
     /// Sends what the peer lacks of the authority's log; never to one that is revoked.
     pub(super) fn send_authority(&mut self, holdings: &dyn Holdings) -> Result<(), SessionError> {
         self.hand_over_authority();
-        let head = holdings.authority_head().height;
+        let held = entries_up_to(holdings.authority_head());
         if self.standing != Standing::Member || self.ending.bye_sent() {
             return Ok(());
         }
-        while self.authority.peer_has < head {
-            let from = self.authority.peer_has + 1;
+        while self.authority.peer_has < held {
+            let from = self.authority.peer_has;
             let entries = holdings.authority_entries(from, limits::AUTHORITY_FRAME_BYTES_MAX)?;
             if entries.is_empty() {
                 break;
@@ -507,7 +522,7 @@ impl Session {
             self.authority.peer_has += entries.len() as u64;
             // Whoever learns more answers with the states of what came to be shared.
             self.states_awaited = true;
-            self.authority.unanswered |= head > self.authority.told;
+            self.authority.unanswered |= held > self.authority.told;
             let entries = entries.into_iter().map(Bytes).collect();
             self.say(&ControlFrame::Authority(entries));
         }

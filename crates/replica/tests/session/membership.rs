@@ -90,6 +90,43 @@ fn the_authoritys_log_reaches_who_is_behind() {
     assert_eq!(device.store.authority_head(), relay.store.authority_head());
 }
 
+/// A replica that lost part of the log has what stands before the hole, and nothing where entry 0 is lost.
+#[test]
+fn a_hole_anywhere_in_the_authoritys_log_is_filled_in_one_session() {
+    let Cast {
+        programme,
+        mut relay,
+        mut other,
+        ..
+    } = cast();
+    write_many(&mut other, records(NORTH), 2);
+    meet(&mut other, &mut relay);
+    let entries = programme.entries();
+    for (held, dials) in (0..entries.len()).flat_map(|held| [(held, true), (held, false)]) {
+        let mut damaged = Node::open(device(2), ModelDisk::new(), 9 + held as u64).unwrap();
+        damaged.store.set_programme(programme.id()).unwrap();
+        damaged.learn(&entries[..held]).unwrap();
+        let unsent = write_many(&mut damaged, records(NORTH), 3);
+        let outcome = match dials {
+            true => meet(&mut damaged, &mut relay),
+            false => meet(&mut relay, &mut damaged),
+        };
+        let what = format!("{held} held, dials: {dials}");
+        for side in [&outcome.dialler, &outcome.acceptor] {
+            assert!(
+                side.equal && side.error.is_none(),
+                "{what}: {:?}",
+                side.error
+            );
+            assert!(side.notices.is_empty(), "{what}: {:?}", side.notices);
+        }
+        assert_eq!(damaged.store.authority_head(), relay.store.authority_head());
+        let at_relay = relay.ids(records(NORTH));
+        assert!(unsent.iter().all(|id| at_relay.contains(id)), "{what}");
+        assert_same(&damaged, &relay, records(NORTH));
+    }
+}
+
 #[test]
 fn grants_reach_their_recipient_once() {
     let Cast {

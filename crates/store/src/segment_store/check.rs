@@ -45,7 +45,7 @@ impl<D: Disk> SegmentStore<D> {
         if report.lost_frames != accounted {
             let lost = report.lost_frames;
             report.note(format!(
-                "{lost} frames are missing, {accounted} were known to be; run a repair"
+                "{lost} frames are missing, {accounted} were known to be; it needs a repair"
             ));
         }
         self.check_index_counts(&mut report)?;
@@ -135,7 +135,7 @@ impl<D: Disk> SegmentStore<D> {
         if entries != report.entries {
             let read = report.entries;
             report.note(format!(
-                "the journals have {entries} entries, the segments {read}; run a repair"
+                "the journals have {entries} entries, the segments {read}; it needs a repair"
             ));
         }
         Ok(())

@@ -220,7 +220,7 @@ impl<D: Disk> SegmentStore<D> {
         Ok((store, report))
     }
 
-    /// Makes the index anew from all segments.
+    /// Carries over what the index alone still holds, then makes it anew from all segments.
     pub(super) fn rebuild(&mut self, fresh: Fresh) -> Result<OpenReport, StoreError> {
         let mut report = OpenReport {
             rebuilt: Some(Rebuilt::Asked),
@@ -229,6 +229,7 @@ impl<D: Disk> SegmentStore<D> {
         let salt = self.contents.progress.salt;
         let mut options = OpenOptions::new(self.device, fresh);
         options.programme = Some(self.contents.programme());
+        report.carried_over = self.carry_over()?;
         let known_frames = self.contents.progress.last.3;
         self.changing(|store| {
             store.index = Box::new(MemoryIndex::default());
@@ -305,6 +306,9 @@ impl<D: Disk> SegmentStore<D> {
         }
         let unknown = ProgrammeId([0; 32]);
         let mut programme = self.contents.programme();
+        if programme == unknown {
+            programme = self.contents.authority.programme();
+        }
         if programme == unknown {
             programme = options.programme.unwrap_or(unknown);
         }
