@@ -275,7 +275,10 @@ impl<D: Disk> SegmentStore<D> {
         let (whole_end, tail) = (scan.whole_end(), scan.tail());
         let next = self.contents.progress.next_frame();
         self.segments.continue_at(next, whole_end);
-        self.write_index(writes)?;
+        // Whoever only reads leaves an index that was closed cleanly as it is.
+        if !self.contents.progress.clean || report.replayed_frames > 0 {
+            self.write_index(writes)?;
+        }
         Ok(tail)
     }
 
