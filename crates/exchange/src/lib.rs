@@ -32,6 +32,6 @@ pub use geojson::{
 pub use gpx::{WayFault, read_way};
 pub use import::{Import, ImportOptions, ImportRow, Row};
 pub use mapping::Mapping;
-pub use report::{At, DuplicateRow, ImportReport, RefusedRow, ReportedFault, RowWarning, SeenRows};
+pub use report::{At, DuplicateRow, ImportReport, RefusedRow, ReportedFault, RowWarning};
 pub use sample::{SAMPLE_AREAS, SAMPLE_GEOJSON};
 pub use values::DateOrder;

@@ -1,6 +1,6 @@
 //! What an import says when it is done: `cairn.import/1`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use cairn_wire::limits;
 use serde::Serialize;
@@ -221,24 +221,6 @@ impl ImportReport {
     }
 }
 
-/// Which rows of a file equal an earlier one.
-#[derive(Debug, Default)]
-pub struct SeenRows(HashMap<[u8; 16], u64>);
-
-impl SeenRows {
-    /// Remembers a row by the first half of its key; answers the earlier row that it equals.
-    pub fn see(&mut self, row: u64, import_key: &[u8; 32]) -> Option<u64> {
-        let (half, _) = import_key.split_first_chunk::<16>()?;
-        match self.0.entry(*half) {
-            std::collections::hash_map::Entry::Occupied(earlier) => Some(*earlier.get()),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(row);
-                None
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,14 +243,5 @@ mod tests {
         assert_eq!(json["warnings"][0]["row"], 1);
         assert_eq!(json["warning_counts"]["self_crossing"], 1);
         assert!(!report.is_whole());
-    }
-
-    #[test]
-    fn equal_rows_name_the_first() {
-        let mut seen = SeenRows::default();
-        assert_eq!(seen.see(1, &[1; 32]), None);
-        assert_eq!(seen.see(2, &[2; 32]), None);
-        assert_eq!(seen.see(3, &[1; 32]), Some(1));
-        assert_eq!(seen.see(4, &[1; 32]), Some(1));
     }
 }

@@ -2,11 +2,13 @@
 
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
-use std::{collections::BTreeMap, fs::File, path::PathBuf};
-
-use cairn_exchange::{
-    GeoJsonReader, Geometry, Import, ImportOptions, ImportReport, Mapping, SeenRows,
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    path::PathBuf,
 };
+
+use cairn_exchange::{GeoJsonReader, Geometry, Import, ImportOptions, ImportReport, Mapping};
 use cairn_records::{schema, summary::import_key_of};
 use cairn_wire::ids::ScopeId;
 
@@ -63,13 +65,13 @@ fn rows_are_taken_skipped_and_refused_as_the_programme_expects() {
     let mut import =
         Import::open(file, kind, &Mapping::default(), &ImportOptions::default()).unwrap();
     let mut report = ImportReport::new(import.unmapped());
-    let mut seen = SeenRows::default();
+    let mut seen = HashMap::new();
     for row in import.by_ref() {
         let row = row.unwrap();
         match row.result {
             Ok(taken) => {
                 let key = import_key_of(kind, &ScopeId([7; 16]), &taken.edits);
-                match seen.see(row.number, &key) {
+                match seen.insert(key, row.number) {
                     Some(earlier) => report.duplicate(row.number, Some(earlier)),
                     None => report.taken(row.number.into(), &taken.warnings),
                 }

@@ -1,5 +1,8 @@
 //! Many records at once: rows become durable in groups, each whole.
 
+mod known;
+
+use self::known::{Known, KnownRows};
 use crate::Member;
 use crate::error::MemberError;
 use crate::line::{Line, each_line};
@@ -40,7 +43,10 @@ pub enum RowOutcome {
     /// It had been imported before, here or elsewhere, under a key of its own, and says nothing new.
     Unchanged(Compared),
     /// It is here already, whole.
-    Duplicate(DocumentId),
+    Duplicate {
+        /// The earlier row of this import that said the same, where one did.
+        of_row: Option<u64>,
+    },
     /// It cannot be a record.
     Refused {
         /// A word for scripts.
@@ -88,7 +94,7 @@ pub struct Importing {
     /// Whether nothing is to be written: all is done but for that.
     pub dry_run: bool,
     /// Records that are here by import key, once they were looked up.
-    known: Option<HashMap<[u8; 32], DocumentId>>,
+    known: Option<KnownRows>,
 }
 
 impl Importing {
@@ -128,7 +134,7 @@ impl Member {
                 RowOutcome::Taken(_) => &mut imported.taken,
                 RowOutcome::Updated(_) => &mut imported.updated,
                 RowOutcome::Unchanged(_) => &mut imported.unchanged,
-                RowOutcome::Duplicate(_) => &mut imported.duplicates,
+                RowOutcome::Duplicate { .. } => &mut imported.duplicates,
                 RowOutcome::Refused { .. } => &mut imported.refused,
             };
             *of += 1;
@@ -138,13 +144,14 @@ impl Member {
         let mut group = Group::begin(now_ms());
         for row in rows {
             let key = import_key_of(kind, &scope, &row.edits);
-            let here = known.get(&key).copied();
-            let copied = row.copy_of.and_then(|key| known.get(&key).copied());
-            let authored = match (here, copied) {
-                // All that it says is its key: there is nothing to compare.
-                (Some(id), _) if !has_identity(&row) => Err(RowOutcome::Duplicate(id)),
-                (None, Some(id)) => Err(RowOutcome::Duplicate(id)),
-                (Some(id), _) => {
+            let here = known.get(&key);
+            let known_as = here.or_else(|| row.copy_of.and_then(|key| known.get(&key)));
+            if known_as.is_some() {
+                known.row(&key, row.row);
+            }
+            let identity = has_identity(&row);
+            let authored = match (here, known_as) {
+                (Some(Known { id: Some(id), .. }), _) if identity => {
                     if group.holds(&id) {
                         // What it is compared with must be there to read.
                         self.commit_group(store, importing, &mut group, &mut count)?;
@@ -152,11 +159,16 @@ impl Member {
                     }
                     self.news_of(store, moment, importing, &id, &row)?
                 }
-                (None, None) => self.root_of(moment, importing, &row)?,
+                // All that it says is its key: there is nothing to compare.
+                (_, Some(Known { row: of_row, .. })) => Err(RowOutcome::Duplicate { of_row }),
+                (_, None) => self.root_of(moment, importing, &row)?,
             };
             match authored {
                 Ok(written) => {
-                    known.insert(key, written.authored.document);
+                    known.row(&key, row.row);
+                    if identity {
+                        known.record(&key, written.authored.document);
+                    }
                     group.add(written);
                     if group.is_full(now_ms()) {
                         self.commit_group(store, importing, &mut group, &mut count)?;
@@ -171,15 +183,11 @@ impl Member {
         Ok(imported)
     }
 
-    fn known_rows(
-        &self,
-        store: &dyn Store,
-        scope: &ScopeId,
-    ) -> Result<HashMap<[u8; 32], DocumentId>, MemberError> {
-        let mut known = HashMap::new();
+    fn known_rows(&self, store: &dyn Store, scope: &ScopeId) -> Result<KnownRows, MemberError> {
+        let mut known = KnownRows::default();
         each_line(&self.tables(store), Some(scope), &mut |line| {
             if let Some(key) = line.import_key {
-                known.insert(key, line.id);
+                known.record(&key, line.id);
             }
             Ok(true)
         })?;
@@ -216,7 +224,7 @@ impl Member {
         let opened = match self.open_document(store, &membership, &scope, id)? {
             Some(opened) => opened,
             // Made by an earlier row of a run that writes nothing.
-            None if importing.dry_run => return Ok(Err(RowOutcome::Duplicate(*id))),
+            None if importing.dry_run => return Ok(Err(RowOutcome::Duplicate { of_row: None })),
             None => return Err(MemberError::Internal("an imported record is gone".into())),
         };
         let record = opened.record()?;

@@ -11,12 +11,13 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::words::{count, grouped, listed};
+use cairn_device::records::geometry::Position;
 use cairn_device::records::json::utc;
 use cairn_device::records::schema::Kind;
 use cairn_device::records::{Envelope, input};
 use cairn_device::{Compared, Device, Filter, ImportRow as DeviceRow, Importing, RowOutcome};
 use cairn_exchange::{
-    At, DateOrder, Import, ImportOptions, ImportReport, Mapping, Refusal, Row, SeenRows, Warning,
+    At, DateOrder, Import, ImportOptions, ImportReport, Mapping, Refusal, Row, Warning,
 };
 use cairn_wire::ids::ScopeId;
 use serde_json::json;
@@ -24,6 +25,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
+use std::sync::mpsc::channel;
 
 /// Rows that are given to the device together.
 const ROWS_AT_ONCE: usize = 4096;
@@ -76,10 +78,6 @@ fn options(
     device: &Device,
 ) -> Result<ImportOptions, Failure> {
     let date_order = arguments.date_order.as_deref();
-    let here = device.list(Filter {
-        scope: Some(scope),
-        ..Filter::default()
-    })?;
     let mut every_row = Vec::new();
     for text in &arguments.set {
         every_row.push(input::set(kind, text)?);
@@ -88,12 +86,23 @@ fn options(
         crs: arguments.crs.clone(),
         date_order: date_order.map(DateOrder::from_name).transpose()?,
         today: utc(cairn_device::now_s()).and_then(|now| Some(now.get(..10)?.to_owned())),
-        held: here
-            .into_iter()
-            .filter_map(|one| one.line.summary.centre)
-            .collect(),
+        held: places_held(scope, device)?,
         every_row,
     })
+}
+
+/// Where the records of an area of work lie; there may be very many, so nothing else of them is kept.
+fn places_held(scope: ScopeId, device: &Device) -> Result<Vec<Position>, Failure> {
+    let filter = Filter {
+        scope: Some(scope),
+        ..Filter::default()
+    };
+    let (give, take) = channel();
+    device.each_listed(filter, None, move |one| {
+        let place = one.line.summary.centre;
+        place.is_none_or(|place| give.send(place).is_ok())
+    })?;
+    Ok(take.into_iter().collect())
 }
 
 /// A file that can be read twice.
@@ -125,11 +134,8 @@ fn in_row_order(report: &mut ImportReport) {
 
 struct Run<'a> {
     device: &'a Device,
-    kind: &'static Kind,
-    scope: ScopeId,
     /// What the device goes on with.
     importing: Option<Importing>,
-    seen: SeenRows,
     waiting: Vec<DeviceRow>,
     /// Where the rows that wait stand in the file, and their warnings.
     about: HashMap<u64, (At, Vec<Warning>)>,
@@ -148,10 +154,7 @@ impl<'a> Run<'a> {
     ) -> Self {
         Self {
             device,
-            kind,
-            scope,
             importing: Some(Importing::new(scope, kind, arguments.dry_run)),
-            seen: SeenRows::default(),
             waiting: Vec::new(),
             about: HashMap::new(),
             flushed_byte: 0,
@@ -171,17 +174,11 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
         };
-        let (own, copy_of) = said.import_keys(self.kind, &self.scope);
-        let earlier = self.seen.see(row.number, &own);
-        if earlier.is_some() && said.key.is_none() {
-            self.report.duplicate(row.number, earlier);
-            return Ok(());
-        }
         self.waiting.push(DeviceRow {
             row: row.number,
             envelope: Envelope::default(),
             edits: said.edits,
-            copy_of,
+            copy_of: said.exported_key,
         });
         self.about.insert(row.number, (at, said.warnings));
         let full = self.waiting.len() >= ROWS_AT_ONCE;
@@ -219,7 +216,7 @@ impl<'a> Run<'a> {
                     warnings.extend(beside_the_record(&compared));
                     self.report.unchanged(at, &warnings);
                 }
-                RowOutcome::Duplicate(_) => self.report.duplicate(number, None),
+                RowOutcome::Duplicate { of_row } => self.report.duplicate(number, of_row),
                 RowOutcome::Refused { code, message } => {
                     let hint = match code {
                         "update" => {
