@@ -6,6 +6,7 @@
 //! | [`relay_store`] | how the relay's store is reached |
 //! | [`receipts`](mod@receipts) | how devices learn that their changes were seen |
 //! | [`projection`] | counts, lists, conflicts, what calls for attention |
+//! | [`deciding`] | deciding as the centre |
 //! | [`holders`] | who is known to have a record |
 //! | [`set_aside`] | what is kept and is no part of a record, and what was decided about it |
 //!
@@ -20,12 +21,14 @@
 //! Changes are applied in this process. The pre-flight bounds what automerge sees; running it in a
 //! child process with limits of memory and time, as a second wall, is not done yet.
 
+pub mod deciding;
 pub mod holders;
 pub mod projection;
 pub mod receipts;
 pub mod relay_store;
 pub mod set_aside;
 
+pub use deciding::{Decision, Preview};
 pub use holders::{Holder, KnownPlace, WhoHas};
 pub use projection::{Attention, Counts, Land, Listing, SafetyConflict};
 pub use relay_store::{RelayStopped, RelayStore, Turn};
@@ -97,6 +100,8 @@ pub struct Centre {
     counts: Option<Counts>,
     /// Applied and written ends of journals, as they were last looked at.
     ends: BTreeMap<ScopeLane, (u64, u64)>,
+    /// How far the relay has been given the centre's own log.
+    handed_over: BTreeMap<ScopeLane, u64>,
 }
 
 impl Centre {
@@ -118,6 +123,7 @@ impl Centre {
             receipts: Receipts::default(),
             counts: None,
             ends: BTreeMap::new(),
+            handed_over: BTreeMap::new(),
         };
         if let Err(MemberError::Tables(why)) = centre.member.begin_tables(&mut *centre.tables) {
             tracing::warn!(%why, "the centre's lists do not read and are made anew");
@@ -126,6 +132,8 @@ impl Centre {
         }
         centre.refresh()?;
         centre.read_own_receipts()?;
+        centre.note_epoch(options.fresh.incarnation())?;
+        centre.hand_over(options.fresh.incarnation())?;
         Ok((centre, report))
     }
 

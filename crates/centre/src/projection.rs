@@ -196,6 +196,8 @@ impl Centre {
                     field.insert("kind".into(), json!(record.record.kind));
                     field.insert("local_id".into(), json!(local_id));
                     field.insert("short_code".into(), json!(short_code(&record.id)));
+                    let heads = record.heads.iter().map(ToString::to_string);
+                    field.insert("heads".into(), heads.collect());
                 }
                 fields.push(field);
             }

@@ -87,7 +87,7 @@ fn options() -> Result<DeviceOptions, Failure> {
     })
 }
 
-fn open(settings: &Settings, output: &Output) -> Result<Device, Failure> {
+pub(crate) fn open(settings: &Settings, output: &Output) -> Result<Device, Failure> {
     let device = Device::open(&settings.folder, &options()?)?;
     say_what_opening_found(&device, output);
     Ok(device)

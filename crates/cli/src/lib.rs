@@ -69,7 +69,7 @@ pub fn cairn() -> ExitCode {
     finish(&arguments.global, |settings, output| {
         match arguments.command {
             Command::Demo(arguments) => demo::demo(&arguments, output),
-            Command::Ops(arguments) => ops::ops(&arguments, output),
+            Command::Ops(arguments) => ops::ops(&arguments, settings, output),
             Command::RelayDaemon { command } => relay::relay(&command, settings, output),
             Command::Completions(arguments) => completions(&arguments, output),
             command => field::field(command, settings, output),

@@ -5,30 +5,37 @@ mod backup;
 mod check;
 mod lines;
 mod morning;
+mod relay;
 mod watch;
 
 use crate::Ended;
 use crate::arguments::ops::{
-    AuditCommand, CheckCommand, EnrolCommand, Ops, OpsCommand, OpsConfigCommand, QuarantineCommand,
-    Role, ScopeCommand,
+    AuditCommand, CheckCommand, Decision, EnrolCommand, Ops, OpsCommand, OpsConfigCommand,
+    QuarantineCommand, Role, ScopeCommand,
 };
 use crate::failure::Failure;
 use crate::output::Output;
-use cairn_relay::ops::OpsRequest;
-use cairn_relay::ops::client::call;
+use crate::progress::Progress;
+use crate::settings::Settings;
+use cairn_relay::ops::{Chosen, OpsRequest};
+use relay::Relay;
 use serde_json::Value as Json;
 use std::path::Path;
 
 /// Records that one list holds.
 const DOCS_MAX: usize = 10_000;
 
-pub(crate) fn ops(arguments: &Ops, output: &Output) -> Result<Ended, Failure> {
+pub(crate) fn ops(arguments: &Ops, settings: &Settings, output: &Output) -> Result<Ended, Failure> {
     if let OpsCommand::Backup { command } = &arguments.command {
         return backup::backup(arguments.dir.as_deref(), command, output);
     }
-    let dir = relay_folder(arguments.dir.as_deref())?;
+    let (dir, address) = (arguments.dir.as_deref(), arguments.relay.as_deref());
+    let relay = Relay::find(dir, address, settings, output)?;
+    if let OpsCommand::Watch { every } = &arguments.command {
+        return watch::watch(relay, *every, output);
+    }
+    let relay = &relay;
     match &arguments.command {
-        OpsCommand::Watch { every } => return watch::watch(dir, *every, output),
         OpsCommand::Check {
             command:
                 CheckCommand::Sync {
@@ -41,15 +48,18 @@ pub(crate) fn ops(arguments: &Ops, output: &Output) -> Result<Ended, Failure> {
                 stale_crit_s: stale_crit.as_secs(),
                 backlog_warn: *backlog_warn,
             };
-            return check::sync(dir, wanted, *format, output);
+            return check::sync(relay, wanted, *format, output);
         }
         OpsCommand::Audit {
             command: AuditCommand::Export { file },
-        } => return audit::export(dir, file, output),
+        } => return audit::export(relay, file, output),
         _ => {}
     }
     let request = request(&arguments.command)?;
-    let answer = ask(dir, &request)?;
+    let answer = match &request {
+        OpsRequest::Verify { .. } => with_progress(relay, &request, output)?,
+        request => relay.ask(request)?,
+    };
     output.answer(&answer, || {
         lines::lines(&arguments.command, &answer, output)
     });
@@ -62,11 +72,14 @@ fn relay_folder(dir: Option<&Path>) -> Result<&Path, Failure> {
     })
 }
 
-/// Asks the relay in that folder.
-fn ask(dir: &Path, request: &OpsRequest) -> Result<Json, Failure> {
-    call(dir, request).map_err(|error| {
-        let error = error.to_error();
-        Failure::from_json(&error.to_json(), error.exit_code)
+/// Asks, and shows how far it has come.
+fn with_progress(relay: &Relay, request: &OpsRequest, output: &Output) -> Result<Json, Failure> {
+    let mut progress: Option<Progress<'_>> = None;
+    relay.ask_with_progress(request, &mut |line| {
+        let bytes = |key: &str| line.get(key).and_then(Json::as_u64);
+        progress
+            .get_or_insert_with(|| Progress::begin(output, "Looking over", bytes("of_bytes")))
+            .at(bytes("done_bytes").unwrap_or(0));
     })
 }
 
@@ -166,12 +179,44 @@ fn request(command: &OpsCommand) -> Result<OpsRequest, Failure> {
         },
         OpsCommand::Quarantine { command } => quarantine(command),
         OpsCommand::Conflicts => OpsRequest::Conflicts {},
-        OpsCommand::Verify { deep } => OpsRequest::Verify { deep: *deep },
+        OpsCommand::Decide(decision) => decide(decision)?,
+        OpsCommand::Verify { deep } => OpsRequest::Verify {
+            deep: *deep,
+            progress: true,
+        },
         OpsCommand::Backup { .. } => return Err(Failure::usage("a backup is made of files")),
         OpsCommand::Reload => OpsRequest::Reload {},
         OpsCommand::Config {
             command: OpsConfigCommand::Show,
         } => OpsRequest::ConfigShow {},
+    })
+}
+
+fn decide(decision: &Decision) -> Result<OpsRequest, Failure> {
+    let by = decision.by.clone().unwrap_or_default();
+    if by.trim().is_empty() {
+        return Err(Failure::usage("who decides? --as NAME"));
+    }
+    let choice = match (&decision.take, &decision.value, &decision.turn_down) {
+        (_, Some(value), _) => Chosen::Value(value.clone()),
+        (_, None, Some(letter)) => Chosen::TurnDown(letter.clone()),
+        (take, None, None) => Chosen::Take(take.clone().unwrap_or_default()),
+    };
+    let seen = decision.seen.as_deref().map(|text| {
+        let heads = text.split(',').map(str::trim);
+        heads
+            .filter(|head| !head.is_empty())
+            .map(str::to_owned)
+            .collect()
+    });
+    Ok(OpsRequest::Decide {
+        id: decision.id.clone(),
+        field: decision.field.clone(),
+        choice,
+        reason: decision.reason.clone(),
+        by,
+        seen,
+        dry_run: decision.dry_run,
     })
 }
 

@@ -34,7 +34,7 @@ use cairn_keys::DeviceSecret;
 use cairn_member::{Ingested, Member, MemberError, Moment, TableKey};
 use cairn_store::segment_store::FORMAT_FILE;
 use cairn_store::{Fresh, OpenOptions, OpenReport, SegmentStore, Store, StoreError};
-use cairn_transport::{EngineOptions, Handle, Identity, NetworkOptions, engine};
+use cairn_transport::{EngineOptions, Handle, Identity, NetworkOptions, SyncTarget, engine};
 use cairn_wire::ids::{DeviceKey, Incarnation, ProgrammeId};
 use key_file::{KEY_FILE_NAME, KeyFile, KeyFileError};
 use std::future::Future;
@@ -182,6 +182,22 @@ impl Device {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// With what it proves its key, for whoever dials in its name.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity.clone()
+    }
+
+    /// The relays that it knows, the likeliest first: where they are, and their keys.
+    pub fn relays(&self) -> Result<Vec<SyncTarget>, DeviceError> {
+        let relays = self.try_with(|member, store| syncing::relays(member, store))?;
+        let targets = relays.into_iter().map(|known| SyncTarget {
+            addresses: known.addresses,
+            relay: known.relay,
+        });
+        Ok(targets.collect())
     }
 
     /// What opening it found.

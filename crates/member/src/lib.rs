@@ -5,6 +5,7 @@
 //! | [`ingest`] | opens the entries of a journal, applies what is in them, remembers how far |
 //! | [`outbox`] | seals changes that are saved into entries |
 //! | [`write`](mod@write) | makes records and edits, durable before they are answered |
+//! | [`choosing`] | what is pointed at when a field is decided |
 //! | [`import`] | the same for many records at once |
 //! | [`read`](mod@read) | lists, records with facts about their authors, conflicts, history |
 //! | [`line`](mod@line) | one line per record, and the names by which it is found |
@@ -24,6 +25,7 @@
 mod alike;
 pub mod at_rest;
 mod catalogue;
+pub mod choosing;
 mod contents;
 pub mod delivery;
 pub mod error;
@@ -45,6 +47,7 @@ pub mod write;
 
 pub use at_rest::TableKey;
 pub use catalogue::Totals;
+pub use choosing::Pointed;
 pub use delivery::{Delivery, RelayStanding, Stage, Status};
 pub use error::{MemberError, RequestError};
 pub use import::{Compared, ImportRow, Imported, Importing, RowOutcome};

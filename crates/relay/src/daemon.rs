@@ -9,6 +9,7 @@ use crate::folder::{self, Folder};
 use crate::health::{Condition, HealthServer};
 use crate::key_file::{self, Kind};
 use crate::notify;
+use crate::ops::from_afar::FromAfar;
 use crate::ops::server::OpsServer;
 use crate::time;
 use cairn_centre::CentreOptions;
@@ -182,8 +183,10 @@ impl Relay {
             config.listen,
             options.network.clone(),
         )?;
+        let from_afar = Arc::new(FromAfar::default());
         let accept = AcceptOptions {
             enroller: Some(authority.clone()),
+            ops: Some(from_afar.clone()),
             sessions_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
             bandwidth_bytes_per_second: options.throttle_bytes_per_second,
         };
@@ -219,6 +222,7 @@ impl Relay {
             folder,
         });
         condition.running(&shared);
+        from_afar.running(&shared);
         let ops = OpsServer::start(Arc::clone(&shared)).map_err(system("making the socket in"))?;
         let address = format!("{}\n", shared.address);
         folder::write_whole(&shared.folder.address(), address.as_bytes())

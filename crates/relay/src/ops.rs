@@ -1,21 +1,28 @@
 //! What `cairn ops` asks of a running relay: one request and one answer a line, JSON, over a socket in
-//! the relay's folder that only its owner may open.
+//! the relay's folder that only its owner may open, or from anywhere over the network by a device of ops
+//! (`asker` says what that one may ask). Before the answer there may be lines of [`PROGRESS`].
 //!
 //! An answer is the very object that the command prints with `--json`: `cairn.ops.status/1` and its
 //! like, or `cairn.error/1` with the exit code in it.
 
+pub(crate) mod asker;
 mod audit;
 pub(crate) mod backup;
 pub mod client;
 mod days;
+mod deciding;
 mod devices;
+pub(crate) mod from_afar;
 pub(crate) mod history;
+mod lines;
 mod morning;
 mod records;
+pub mod remote;
 pub(crate) mod server;
 mod sessions;
 mod set_aside;
 mod status;
+mod verifying;
 
 use crate::authority::{AuthorityFault, RequestFault};
 use cairn_centre::CentreError;
@@ -26,10 +33,7 @@ use cairn_transport::EngineError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// One request at most, its line break included.
-pub const REQUEST_BYTES_MAX: u64 = 64 * 1024;
-/// One answer at most, its line break included.
-pub const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub use lines::PROGRESS;
 
 /// What ops ask. On the socket: `{"command":"scope create","name":"north/hazards"}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -176,12 +180,36 @@ pub enum OpsRequest {
         #[serde(default)]
         by: Option<String>,
     },
+    /// Settles a field as the centre, which may decide.
+    #[serde(rename = "decide")]
+    Decide {
+        /// The record: its number, its short code or the beginning of its id.
+        id: String,
+        /// The field; may be left out where only one is open.
+        #[serde(default)]
+        field: Option<String>,
+        /// What is chosen.
+        choice: Chosen,
+        /// Why.
+        reason: String,
+        /// Who decides.
+        by: String,
+        /// The state in which the choices were shown; else as it stands now.
+        #[serde(default)]
+        seen: Option<Vec<String>>,
+        /// Only say what it would come to.
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// Checks everything that is stored.
     #[serde(rename = "verify")]
     Verify {
         /// Signatures too.
         #[serde(default)]
         deep: bool,
+        /// Lines meanwhile that say how far it has come.
+        #[serde(default)]
+        progress: bool,
     },
     /// How long the files of the stores are at this moment; for whoever backs the folder up.
     #[serde(rename = "backup point")]
@@ -219,6 +247,18 @@ pub enum OpsRequest {
     /// The configuration in force.
     #[serde(rename = "config show")]
     ConfigShow {},
+}
+
+/// What is chosen of a field, as people type it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Chosen {
+    /// A letter, the beginning of a change, or `reading`.
+    Take(String),
+    /// Another value, that nobody gave yet.
+    Value(String),
+    /// The suggestion of this letter is not taken.
+    TurnDown(String),
 }
 
 fn stale_default_s() -> u64 {
@@ -429,11 +469,15 @@ impl From<CentreError> for OpsError {
         let message = error.to_string();
         match error {
             CentreError::Member(MemberError::Request(request)) => {
-                let code = match request {
-                    RequestError::Ambiguous { .. } => "ambiguous",
-                    _ => "not_found",
+                let (code, hint) = match request {
+                    RequestError::Ambiguous { .. } => ("ambiguous", "See: cairn ops docs"),
+                    RequestError::Form(_)
+                    | RequestError::NothingChanged
+                    | RequestError::UnknownVersion(_)
+                    | RequestError::MayNotDecide { .. } => ("form", "See: cairn ops conflicts"),
+                    _ => ("not_found", "See: cairn ops docs"),
                 };
-                Self::new(code, message, "See: cairn ops docs")
+                Self::new(code, message, hint)
             }
             CentreError::Relay(_) => {
                 Self::new("stopped", message, "Start the daemon again: cairnd run")

@@ -6,7 +6,8 @@
 use crate::connection::{Lanes, RunOptions, accept_control, begin, info};
 use crate::endpoint::{Listener, NetworkOptions, peer_of};
 use crate::engine::{EngineError, Event, Handle};
-use crate::link::{Link, LinkError, Pipe};
+use crate::link::{Link, LinkError, Opened, Pipe};
+use crate::ops_stream::OpsAnswerer;
 use crate::registry::Direction;
 use cairn_keys::enrolment::Refusal;
 use cairn_replica::holdings::HoldingsError;
@@ -17,7 +18,7 @@ use cairn_wire::{DeviceKey, limits};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -84,6 +85,8 @@ impl EnrolRefused {
 pub struct AcceptOptions {
     /// Who enrols devices; without it only members are served.
     pub enroller: Option<Arc<dyn Enroller>>,
+    /// Who answers ops; without it nobody does.
+    pub ops: Option<Arc<dyn OpsAnswerer>>,
     /// Sessions at a time.
     pub sessions_max: usize,
     /// Slows every connection down in both directions, for tests and demonstrations.
@@ -94,6 +97,7 @@ impl Default for AcceptOptions {
     fn default() -> Self {
         Self {
             enroller: None,
+            ops: None,
             sessions_max: limits::SESSIONS_MAX,
             bandwidth_bytes_per_second: None,
         }
@@ -124,6 +128,8 @@ impl Acceptor {
             handle,
             options,
             half_open: AtomicUsize::new(0),
+            asking: Semaphore::new(limits::OPS_CONNECTIONS_MAX),
+            stopped: stopped.clone(),
         });
         let done = tokio::spawn(accept_all(door, stopped));
         Ok(Self {
@@ -166,11 +172,15 @@ impl Drop for Acceptor {
 
 const NO_FRAME: &str = "a control stream without a frame";
 
-struct Door {
+pub(crate) struct Door {
     listener: Listener,
     handle: Handle,
-    options: AcceptOptions,
+    pub(crate) options: AcceptOptions,
     half_open: AtomicUsize,
+    /// Room for connections of ops.
+    pub(crate) asking: Semaphore,
+    /// Nothing new is begun any more.
+    pub(crate) stopped: watch::Receiver<bool>,
 }
 
 async fn accept_all(door: Arc<Door>, mut stopped: watch::Receiver<bool>) {
@@ -280,7 +290,15 @@ impl Door {
             link.close(error.close_reason());
             error
         };
-        let (mut control, lanes) = accept_control(link)
+        let first = match timeout(link.options.handshake, link.accept_any()).await {
+            Ok(Ok(Opened::Channel(channel, pipe))) => (channel, pipe),
+            Ok(Ok(Opened::Ops(send, recv))) => {
+                return self.answer_ops(link, (send, recv)).await.map_err(closing);
+            }
+            Ok(Err(error)) => return Err(closing(error.into())),
+            Err(_) => return Err(closing(LinkError::Stalled(link.options.handshake).into())),
+        };
+        let (mut control, lanes) = accept_control(link, first)
             .await
             .map_err(|error| closing(error.into()))?;
         // The reason goes out before the control stream is let go: a stream that merely ends would
@@ -427,7 +445,7 @@ impl Door {
 
 /// Why a connection got no session.
 #[derive(Debug, thiserror::Error)]
-enum ServeError {
+pub(crate) enum ServeError {
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error(transparent)]

@@ -319,12 +319,21 @@ pub(crate) async fn open_channels(link: &Link) -> Result<(Pipe, Lanes), LinkErro
     Ok((control, Lanes::Open(Box::new((urgent, records)))))
 }
 
-/// Waits for the control channel of a dialler; lanes that come first are kept.
-pub(crate) async fn accept_control(link: &Link) -> Result<(Pipe, Lanes), LinkError> {
+/// Waits for the control channel of a dialler, `first` being its first stream; lanes that come before
+/// it are kept.
+pub(crate) async fn accept_control(
+    link: &Link,
+    first: (Channel, Pipe),
+) -> Result<(Pipe, Lanes), LinkError> {
     let mut early = Vec::new();
     let wait = async {
+        let mut next = Some(first);
         loop {
-            match link.accept().await? {
+            let opened = match next.take() {
+                Some(first) => first,
+                None => link.accept().await?,
+            };
+            match opened {
                 (Channel::Control, control) => return Ok(control),
                 lane => early.push(lane),
             }

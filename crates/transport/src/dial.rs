@@ -686,6 +686,24 @@ pub(crate) async fn dial(
     target: &SyncTarget,
     options: &SyncOptions,
 ) -> Result<Dialled, SyncError> {
+    dial_and(identity, target, options, async |link| {
+        let (control, lanes) = open_channels(&link).await?;
+        Ok(Dialled {
+            link,
+            control,
+            lanes,
+        })
+    })
+    .await
+}
+
+/// Dials until somebody answers with whom `begin` succeeds.
+pub(crate) async fn dial_and<T>(
+    identity: &Identity,
+    target: &SyncTarget,
+    options: &SyncOptions,
+    begin: impl AsyncFn(Link) -> Result<T, LinkError>,
+) -> Result<T, SyncError> {
     let mut tried = Vec::new();
     let mut addresses = Vec::new();
     for name in &target.addresses {
@@ -718,14 +736,8 @@ pub(crate) async fn dial(
                     options.network.clone(),
                     options.bandwidth_bytes_per_second,
                 );
-                match open_channels(&link).await {
-                    Ok((control, lanes)) => {
-                        return Ok(Dialled {
-                            link,
-                            control,
-                            lanes,
-                        });
-                    }
+                match begin(link).await {
+                    Ok(begun) => return Ok(begun),
                     Err(error) => tried.push(format!("{name}: {error}")),
                 }
             }

@@ -8,6 +8,7 @@
 //! | [`dial`] | [`dial::sync_once`], [`dial::keep_synced`] |
 //! | [`accept`] | the acceptor of a relay or of a device that serves others |
 //! | [`mod@enrol`] | joining by code, the device's side |
+//! | [`ops_stream`] | questions of ops and their answers |
 //! | [`registry`] | what is known of sessions |
 //! | [`side_objects`] | how grants and receipts stand in the store |
 //!
@@ -23,6 +24,7 @@ pub mod endpoint;
 pub mod engine;
 pub mod enrol;
 mod link;
+pub mod ops_stream;
 pub mod registry;
 pub mod side_objects;
 #[cfg(test)]
@@ -33,4 +35,5 @@ pub use dial::{SyncError, SyncEvent, SyncOptions, SyncReport, SyncTarget, keep_s
 pub use endpoint::{Identity, Listener, NetworkOptions};
 pub use engine::{EngineError, EngineOptions, Handle, Pulse};
 pub use enrol::{EnrolError, Enrolment, enrol};
+pub use ops_stream::{AskError, OpsAnswerer, OpsLine};
 pub use registry::{Direction, SessionInfo, SessionState};

@@ -5,7 +5,9 @@
 //! opens none. Frames of one channel stay in order; channels are independent.
 
 use crate::endpoint::NetworkOptions;
-use cairn_wire::frame::{self, Channel, CloseReason, ControlFrame, FrameError, FrameReader};
+use cairn_wire::frame::{
+    self, Channel, CloseReason, ControlFrame, FrameError, FrameReader, OPS_STREAM,
+};
 use cairn_wire::{DeviceKey, Lane};
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
 use std::sync::Arc;
@@ -271,6 +273,14 @@ impl FrameSink {
     }
 }
 
+/// A stream that the dialler opened.
+pub(crate) enum Opened {
+    /// One of a session's.
+    Channel(Channel, Pipe),
+    /// A question of ops.
+    Ops(SendStream, RecvStream),
+}
+
 /// Both halves of a channel.
 pub(crate) struct Pipe {
     pub(crate) source: FrameSource,
@@ -323,16 +333,27 @@ impl Link {
 
     /// Takes the next channel that the dialler opened.
     pub(crate) async fn accept(&self) -> Result<(Channel, Pipe), LinkError> {
+        match self.accept_any().await? {
+            Opened::Channel(channel, pipe) => Ok((channel, pipe)),
+            Opened::Ops(..) => Err(LinkError::Streams("a question of ops within a session")),
+        }
+    }
+
+    /// Takes the next stream that the dialler opened, whatever it is for.
+    pub(crate) async fn accept_any(&self) -> Result<Opened, LinkError> {
         let (send, mut recv) = self.connection.accept_bi().await?;
         let mut byte = [0];
         let read = timeout(self.options.handshake, recv.read(&mut byte))
             .await
             .map_err(|_| LinkError::Stalled(self.options.handshake))??;
         self.meters.received.fetch_add(1, Ordering::Relaxed);
+        if read.is_some() && byte[0] == OPS_STREAM {
+            return Ok(Opened::Ops(send, recv));
+        }
         let channel = read
             .and_then(|_| Channel::from_byte(byte[0]))
             .ok_or(LinkError::Streams("a stream of no known channel"))?;
-        Ok((channel, self.pipe(channel, send, recv)))
+        Ok(Opened::Channel(channel, self.pipe(channel, send, recv)))
     }
 
     fn pipe(&self, channel: Channel, send: SendStream, recv: RecvStream) -> Pipe {

@@ -3,6 +3,7 @@
 mod enrolment;
 mod hostile;
 mod hostile_entries;
+mod ops_stream;
 mod silence;
 mod sync;
 

@@ -58,6 +58,9 @@ impl Channel {
     }
 }
 
+/// The first byte on a stream of ops: a question and its answer, outside any session.
+pub const OPS_STREAM: u8 = 3;
+
 /// The unit of replication: one lane of one scope has one journal at each replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ScopeLane {

@@ -134,6 +134,12 @@ pub const CODE_ADDRESS_BYTES_MAX: usize = 255;
 pub const ISSUED_CODE_BYTES_MAX: usize = 8 * 1024;
 /// A request to be enrolled.
 pub const ENROLMENT_REQUEST_BYTES_MAX: usize = 512;
+/// What ops ask in one request, its line break included.
+pub const OPS_REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// All lines that answer one request of ops.
+pub const OPS_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Connections on which ops ask at a time.
+pub const OPS_CONNECTIONS_MAX: usize = 64;
 /// One feature of an imported file, as text.
 pub const EXCHANGE_FEATURE_BYTES_MAX: usize = 1024 * 1024;
 /// Properties of one imported feature.

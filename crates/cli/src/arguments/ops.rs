@@ -17,6 +17,14 @@ pub struct Ops {
         help_heading = "Everywhere"
     )]
     pub dir: Option<PathBuf>,
+    /// A relay elsewhere, asked as this device, which was let in with the role ops
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        help_heading = "Everywhere"
+    )]
+    pub relay: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub command: OpsCommand,
@@ -157,6 +165,14 @@ pub enum OpsCommand {
     /// List what people disagree on
     #[command(after_help = "Example:\n  cairn ops conflicts")]
     Conflicts,
+    /// Settle a field as the centre, in the name of a person
+    #[command(
+        visible_alias = "resolve",
+        after_help = "Example:\n  cairn ops decide HA-1 --field perimeter --take A --as \"Amina K.\" --reason \"walked together\"\n\n\
+            The letters are those of `cairn ops conflicts`. Done on the relay's own machine; a device with the \
+            right to decide does it by itself: cairn decide."
+    )]
+    Decide(Decision),
     /// Look over everything that is stored
     #[command(after_help = "Example:\n  cairn ops verify --deep")]
     Verify {
@@ -181,6 +197,48 @@ pub enum OpsCommand {
         #[command(subcommand)]
         command: OpsConfigCommand,
     },
+}
+
+/// `cairn ops decide`.
+#[derive(Debug, Args)]
+pub struct Decision {
+    /// The record: its number, short code, or the beginning of its id
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// The field; may be left out where only one is open
+    #[arg(long, value_name = "FIELD")]
+    pub field: Option<String>,
+    /// The choice: a letter, the change that wrote it, or `reading` for how the field reads now
+    #[arg(
+        long,
+        value_name = "A|CHANGE",
+        required_unless_present_any = ["value", "turn_down"],
+        conflicts_with = "value"
+    )]
+    pub take: Option<String>,
+    /// Do not take the suggestion of this letter
+    #[arg(long, value_name = "A", conflicts_with_all = ["take", "value"])]
+    pub turn_down: Option<String>,
+    /// Another value, that nobody gave yet
+    #[arg(
+        long,
+        value_name = "VALUE",
+        requires = "field",
+        allow_hyphen_values = true
+    )]
+    pub value: Option<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Who decides; stands beside the reason
+    #[arg(long = "as", value_name = "NAME", env = "USER")]
+    pub by: Option<String>,
+    /// The state in which the choices were shown: `heads` of `cairn ops conflicts --json`, with commas between
+    #[arg(long, value_name = "HEADS")]
+    pub seen: Option<String>,
+    /// Only say what it would name
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `cairn ops enrol`.

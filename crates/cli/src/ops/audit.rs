@@ -1,6 +1,7 @@
 //! What operators did, as lines and as a file.
 
 use super::lines::{array, head, known, number, text, time};
+use super::relay::Relay;
 use crate::Ended;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -64,8 +65,8 @@ pub(super) fn verified(answer: &Json) -> String {
     lines
 }
 
-pub(super) fn export(dir: &Path, file: &Path, output: &Output) -> Result<Ended, Failure> {
-    let answer = super::ask(dir, &OpsRequest::AuditList { limit: LINES_MAX })?;
+pub(super) fn export(relay: &Relay, file: &Path, output: &Output) -> Result<Ended, Failure> {
+    let answer = relay.ask(&OpsRequest::AuditList { limit: LINES_MAX })?;
     let failed = |error: std::io::Error| {
         Failure::new(
             "file",

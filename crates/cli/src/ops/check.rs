@@ -1,6 +1,7 @@
 //! Checks for monitoring: whether devices sync, and how much waits on them.
 
 use super::lines::{array, text};
+use super::relay::Relay;
 use crate::Ended;
 use crate::arguments::ops::CheckFormat;
 use crate::failure::Failure;
@@ -8,7 +9,6 @@ use crate::output::Output;
 use crate::words::{age, count};
 use cairn_relay::ops::OpsRequest;
 use serde_json::{Value as Json, json};
-use std::path::Path;
 
 /// Where to begin to worry.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ struct Found {
 }
 
 pub(super) fn sync(
-    dir: &Path,
+    relay: &Relay,
     wanted: Wanted,
     format: CheckFormat,
     output: &Output,
@@ -54,7 +54,7 @@ pub(super) fn sync(
     let asked = OpsRequest::Status {
         stale_s: wanted.stale_crit_s,
     };
-    let status = match super::ask(dir, &asked) {
+    let status = match relay.ask(&asked) {
         Err(failure) if format == CheckFormat::Nagios && !output.json => {
             output.line(&format!("CAIRN UNKNOWN - {}", failure.message));
             return Ok(Ended::Code(3));

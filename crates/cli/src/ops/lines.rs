@@ -37,6 +37,7 @@ pub fn lines(command: &OpsCommand, answer: &Json, output: &Output) -> String {
         OpsCommand::Doc { .. } => record_in_lines(answer, output) + &holders(answer, output),
         OpsCommand::Quarantine { command } => quarantine(command, answer, output),
         OpsCommand::Conflicts => conflicts(answer, output),
+        OpsCommand::Decide(_) => decided(answer, output),
         OpsCommand::Logs { .. } => logs(answer, output),
         OpsCommand::Verify { .. } => verify(answer),
         OpsCommand::Reload => reload(answer),
@@ -563,6 +564,36 @@ fn holders(answer: &Json, output: &Output) -> String {
     }
     lines.push_str(&format!("\n{}", output.table(&rows)));
     lines
+}
+
+fn decided(answer: &Json, output: &Output) -> String {
+    let name = match text(answer, "local_id") {
+        "" => text(answer, "short_code"),
+        number => number,
+    };
+    if is(answer, "dry_run") {
+        output.say(&format!(
+            "{}: {} would be settled; {} would be named. Nothing was saved.",
+            one_line(name),
+            text(answer, "field"),
+            count(array(answer, "names").len() as u64, "value")
+        ));
+        return text(answer, "id").to_owned();
+    }
+    output.say(&format!(
+        "{}: decided, and at the relay. Devices have it with their next sync.",
+        one_line(name)
+    ));
+    for field in array(answer, "fields") {
+        let reads = in_words(field.get("reads").unwrap_or(&Json::Null));
+        let more = match (is(field, "proposal"), is(field, "conflict")) {
+            (true, _) => " What was chosen is only a proposal.",
+            (false, true) => " Another value came meanwhile: it is in conflict still.",
+            (false, false) => "",
+        };
+        output.say(&format!("{} reads {reads}.{more}", text(field, "field")));
+    }
+    text(answer, "id").to_owned()
 }
 
 fn verify(answer: &Json) -> String {

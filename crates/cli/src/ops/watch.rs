@@ -1,17 +1,20 @@
 //! The morning screen, live. The terminal is given back as it was, however this ends.
 
 use super::morning;
+use super::relay::Relay;
 use crate::Ended;
 use crate::failure::Failure;
 use crate::output::Output;
 use cairn_relay::ops::OpsRequest;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The other screen of the terminal, without a cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+/// Exit code of whoever may not ask.
+const NOT_PERMITTED: u8 = 5;
 /// Faster helps nobody.
 const EVERY_MIN: Duration = Duration::from_millis(200);
 
@@ -49,16 +52,17 @@ fn write(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-pub(super) fn watch(dir: &Path, every: Duration, output: &Output) -> Result<Ended, Failure> {
+pub(super) fn watch(relay: Relay, every: Duration, output: &Output) -> Result<Ended, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new("system", format!("no timer: {error}")))?;
+    let relay = Arc::new(relay);
     // The first answer comes before the screen changes: a relay that is not there is said as ever.
-    let mut answer = Ok(super::ask(dir, &OpsRequest::Morning {})?);
+    let mut answer: Result<_, Failure> = Ok(relay.ask(&OpsRequest::Morning {})?);
     let full = !output.json && std::io::stdout().is_terminal();
     let screen = full.then(OtherScreen::enter);
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = crate::field::interrupted();
         tokio::pin!(stop);
         let mut tick = tokio::time::interval(every.max(EVERY_MIN));
@@ -68,20 +72,31 @@ pub(super) fn watch(dir: &Path, every: Duration, output: &Output) -> Result<Ende
             match (&answer, &screen) {
                 (Ok(answer), Some(screen)) => screen.draw(&morning::lines(answer, output)),
                 (Ok(answer), None) => output.answer(answer, || morning::lines(answer, output)),
+                // It will not be told another thing.
+                (Err(failure), _) if failure.exit == NOT_PERMITTED => return Err(failure.clone()),
                 (Err(failure), Some(screen)) => {
-                    let failure: &Failure = failure;
                     screen.draw(&format!("{}\nIt is asked again.", failure.message));
                 }
                 (Err(failure), None) => output.failure(failure),
             }
-            tokio::select! {
-                () = &mut stop => break,
-                _ = tick.tick() => {}
-            }
-            answer = super::ask(dir, &OpsRequest::Morning {});
+            let asked = Arc::clone(&relay);
+            let asking = async {
+                tick.tick().await;
+                let asked = tokio::task::spawn_blocking(move || asked.ask(&OpsRequest::Morning {}));
+                asked
+                    .await
+                    .unwrap_or_else(|error| Err(Failure::new("internal", error.to_string())))
+            };
+            // Nobody who wants to go waits for an answer.
+            answer = tokio::select! {
+                () = &mut stop => return Ok(()),
+                answer = asking => answer,
+            };
         }
     });
     drop(screen);
+    runtime.shutdown_background();
+    ended?;
     // Whoever read the lines may have gone.
     output.finish()?;
     Ok(Ended::Done)

@@ -46,6 +46,17 @@ impl Authority {
         device: DeviceKey,
         reason: &str,
     ) -> Result<Revocation, AuthorityFault> {
+        self.revoke_asked(store, device, reason, None)
+    }
+
+    /// The same, asked for from elsewhere by a device of ops, which the audit names.
+    pub fn revoke_asked(
+        &self,
+        store: &mut dyn Store,
+        device: DeviceKey,
+        reason: &str,
+        asked_by: Option<DeviceKey>,
+    ) -> Result<Revocation, AuthorityFault> {
         self.refuse_own(&device)?;
         let revocation = self.preview_revocation(store, device);
         if revocation.already {
@@ -63,7 +74,10 @@ impl Authority {
             draft_revocation(draft, device, reason, &leaves)
         })?;
         drop(state);
-        let what = json!({ "device": device.to_string(), "leaves": revocation.leaves });
+        let mut what = json!({ "device": device.to_string(), "leaves": revocation.leaves });
+        if let Some(asked_by) = asked_by {
+            what["asked_by"] = json!(asked_by.to_string());
+        }
         self.note("revoke", what, store)?;
         Ok(revocation)
     }

@@ -1,7 +1,8 @@
 //! Asks a running relay, from the machine that it runs on.
 
-use super::{ANSWER_BYTES_MAX, OpsError, OpsRequest};
+use super::{OpsError, OpsRequest, PROGRESS};
 use crate::folder::{Folder, SocketPath};
+use cairn_wire::limits;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -56,6 +57,15 @@ impl CallError {
 
 /// Asks the relay in `dir` and waits for its answer.
 pub fn call(dir: &Path, request: &OpsRequest) -> Result<Value, CallError> {
+    call_with_progress(dir, request, &mut |_| {})
+}
+
+/// The same; `on_progress` gets the lines that come before the answer.
+pub fn call_with_progress(
+    dir: &Path,
+    request: &OpsRequest,
+    on_progress: &mut dyn FnMut(&Value),
+) -> Result<Value, CallError> {
     let unreachable = |source| CallError::Unreachable {
         dir: dir.to_owned(),
         source,
@@ -66,17 +76,30 @@ pub fn call(dir: &Path, request: &OpsRequest) -> Result<Value, CallError> {
     let socket = SocketPath::of(&Folder::new(dir)).map_err(unreachable)?;
     let mut stream = UnixStream::connect(socket.path()).map_err(unreachable)?;
     stream.write_all(&line).map_err(unreachable)?;
-    let mut answer = Vec::new();
-    BufReader::new(stream.take(ANSWER_BYTES_MAX))
-        .read_until(b'\n', &mut answer)
-        .map_err(unreachable)?;
-    if answer.last() != Some(&b'\n') {
-        return Err(CallError::Answer("it is cut off".into()));
+    let mut lines = BufReader::new(stream.take(limits::OPS_ANSWER_BYTES_MAX as u64));
+    loop {
+        let mut line = Vec::new();
+        lines.read_until(b'\n', &mut line).map_err(unreachable)?;
+        if line.last() != Some(&b'\n') {
+            return Err(CallError::Answer("it is cut off".into()));
+        }
+        let line = read(&line)?;
+        match line["schema"] == PROGRESS {
+            true => on_progress(&line),
+            false => return answer(line),
+        }
     }
-    let answer: Value =
-        serde_json::from_slice(&answer).map_err(|error| CallError::Answer(error.to_string()))?;
-    match OpsError::from_json(&answer) {
+}
+
+/// A line of an answer.
+pub(super) fn read(line: &[u8]) -> Result<Value, CallError> {
+    serde_json::from_slice(line).map_err(|error| CallError::Answer(error.to_string()))
+}
+
+/// The answer, or the error that it is.
+pub(super) fn answer(line: Value) -> Result<Value, CallError> {
+    match OpsError::from_json(&line) {
         Some(error) => Err(error.into()),
-        None => Ok(answer),
+        None => Ok(line),
     }
 }

@@ -1,6 +1,7 @@
 //! What ops ask about devices, scopes and sessions, and change about them.
 
 use super::OpsError;
+use super::asker::Asker;
 use crate::authority::{Authority, AuthorityFault, NewCodeRequest, parse_scope_grant};
 use crate::contacts::Contact;
 use crate::daemon::Shared;
@@ -179,6 +180,7 @@ pub(super) fn in_json(shared: &Shared, facts: &[DeviceFacts]) -> Vec<Value> {
 
 pub(super) async fn revoke(
     shared: &Shared,
+    asker: &Asker,
     asked: String,
     reason: String,
     dry_run: bool,
@@ -187,13 +189,14 @@ pub(super) async fn revoke(
         let hint = "Say why: --reason TEXT";
         return Err(OpsError::new("usage", "a revocation needs a reason", hint).exits(2));
     }
+    let asked_by = asker.device();
     let (revocation, name) = shared
         .with_store_and_keys(move |authority, store| {
             let device = authority.find_device(store, &asked)?;
             let name = authority.member_name(store, &device);
             let revocation = match dry_run {
                 true => authority.preview_revocation(store, device),
-                false => authority.revoke(store, device, &reason)?,
+                false => authority.revoke_asked(store, device, &reason, asked_by)?,
             };
             Ok((revocation, name))
         })

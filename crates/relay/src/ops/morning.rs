@@ -3,6 +3,7 @@
 //! It says what is known and leaves out what is not: no line is guessed.
 
 use super::OpsError;
+use super::asker::Asker;
 use super::days::{self, Days, Opening};
 use super::history::{self, Asked};
 use super::status;
@@ -24,13 +25,17 @@ const CONFLICTS_TOLD: usize = 8;
 /// Sessions of a day that are looked through for refusals.
 const SESSIONS_MAX: usize = 20_000;
 
-pub(super) async fn morning(shared: &Shared) -> Result<Value, OpsError> {
+pub(super) async fn morning(shared: &Shared, asker: &Asker) -> Result<Value, OpsError> {
     let now_s = now_s();
     let mut object = status::status(shared, SILENT_S).await?;
-    let attention = match shared.centre {
+    let mut attention = match shared.centre {
         None => None,
         Some(_) => shared.ask_centre(Centre::attention).await.ok(),
     };
+    if let Some(attention) = &mut attention {
+        let safety = &mut attention.safety;
+        safety.retain(|one| asker.may_read_named(&one.scope));
+    }
     let undecided = match shared.centre {
         None => None,
         Some(_) => shared.ask_centre(|centre| centre.undecided()).await.ok(),

@@ -1,13 +1,16 @@
-//! What ops ask about records: the centre answers. And whether everything stored is whole.
+//! What ops ask about records: the centre answers.
 
 use super::OpsError;
-use crate::authority::{Authority, AuthorityFault};
+use super::asker::Asker;
+use crate::authority::Authority;
 use crate::daemon::Shared;
 use crate::time::utc;
-use cairn_centre::{Centre, CentreError, Counts, KnownPlace, WhoHas};
+use cairn_centre::{Centre, CentreError, Counts, KnownPlace, Listing, WhoHas};
 use cairn_keys::Standing;
-use cairn_store::{Store, VerifyReport};
+use cairn_member::RequestError;
+use cairn_store::Store;
 use cairn_wire::DeviceKey;
+use cairn_wire::ids::ScopeId;
 use serde_json::{Value, json};
 
 /// Records that one answer lists at most.
@@ -38,22 +41,45 @@ impl Shared {
     }
 }
 
+/// The scope that is asked for, if one is; none that may not be read.
+pub(super) async fn scope_asked(
+    shared: &Shared,
+    asker: &Asker,
+    scope: Option<String>,
+) -> Result<Option<ScopeId>, OpsError> {
+    let Some(asked) = scope else {
+        return Ok(None);
+    };
+    let scope = shared
+        .with_store(move |authority, store| authority.find_scope(store, &asked))
+        .await??;
+    match asker.may_read(&scope) {
+        true => Ok(Some(scope)),
+        false => Err(OpsError::new(
+            "not_permitted",
+            "this device may not read that area of work",
+            "Ask whoever owns the relay's folder: cairn ops scope grant",
+        )
+        .exits(5)),
+    }
+}
+
 pub(super) async fn docs(
     shared: &Shared,
+    asker: &Asker,
     scope: Option<String>,
     limit: usize,
 ) -> Result<Value, OpsError> {
-    let scope = match scope {
-        None => None,
-        Some(asked) => Some(
-            shared
-                .with_store(move |authority, store| authority.find_scope(store, &asked))
-                .await??,
-        ),
-    };
     let limit = limit.min(DOCS_MAX);
+    let scopes: Option<Vec<ScopeId>> = match scope_asked(shared, asker, scope).await? {
+        Some(scope) => Some(vec![scope]),
+        None => asker.scopes().map(|reads| reads.keys().copied().collect()),
+    };
     let listing = shared
-        .ask_centre(move |centre| centre.documents(scope.as_ref(), limit))
+        .ask_centre(move |centre| match scopes {
+            None => centre.documents(None, limit),
+            Some(scopes) => of_scopes(centre, &scopes, limit),
+        })
         .await?;
     let creators: Vec<_> = listing.lines.iter().map(|(line, _)| line.creator).collect();
     let names = shared
@@ -99,16 +125,50 @@ pub(super) async fn docs(
     }))
 }
 
+fn of_scopes(
+    centre: &mut Centre,
+    scopes: &[ScopeId],
+    limit: usize,
+) -> Result<Listing, CentreError> {
+    let mut all = Listing::default();
+    for scope in scopes {
+        let listing = centre.documents(Some(scope), limit)?;
+        all.total += listing.total;
+        all.lines.extend(listing.lines);
+    }
+    all.lines
+        .sort_by_key(|(line, _)| (-line.recorded_at_s, line.id.0));
+    all.lines.truncate(limit);
+    Ok(all)
+}
+
+/// What is wanted beside a record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct With {
+    pub(super) history: bool,
+    pub(super) entries: bool,
+    pub(super) who_has: bool,
+}
+
 pub(super) async fn doc(
     shared: &Shared,
+    asker: &Asker,
     id: String,
-    history: bool,
-    entries: bool,
-    who_has: bool,
+    with: With,
 ) -> Result<Value, OpsError> {
+    let With {
+        history,
+        entries,
+        who_has,
+    } = with;
+    let reads = asker.scopes().cloned();
     let (record, history, entries, who_has) = shared
         .ask_centre(move |centre| {
             let record = centre.document(&id, None)?;
+            if reads.is_some_and(|reads| !reads.contains_key(&record.scope)) {
+                // As if it were not there.
+                return Err(CentreError::Member(RequestError::NotFound(id).into()));
+            }
             let history = history.then(|| centre.history(&id)).transpose()?;
             let known = match entries || who_has {
                 true => Some(centre.who_has(&id)?),
@@ -206,38 +266,8 @@ fn who_has_json(
     })
 }
 
-pub(super) async fn conflicts(shared: &Shared) -> Result<Value, OpsError> {
-    let conflicts = shared.ask_centre(|centre| centre.conflicts()).await?;
+pub(super) async fn conflicts(shared: &Shared, asker: &Asker) -> Result<Value, OpsError> {
+    let mut conflicts = shared.ask_centre(|centre| centre.conflicts()).await?;
+    conflicts.retain(|one| asker.may_read_named(one["scope"].as_str().unwrap_or_default()));
     Ok(json!({ "schema": "cairn.conflicts/1", "conflicts": conflicts }))
-}
-
-pub(super) async fn verify(shared: &Shared, deep: bool) -> Result<Value, OpsError> {
-    let relay = shared
-        .with_store(move |_, store| Ok::<_, AuthorityFault>(store.verify(deep)?))
-        .await??;
-    let mut problems = told("relay", &relay);
-    let mut count = relay.problem_count;
-    if shared.centre.is_some() {
-        let centre = shared.ask_centre(move |centre| centre.verify(deep)).await?;
-        problems.extend(told("centre", &centre));
-        count += centre.problem_count;
-    }
-    let counts = shared.counts().await?;
-    Ok(json!({
-        "schema": "cairn.verify/1",
-        "ok": count == 0,
-        "deep": deep,
-        "entries": relay.entries,
-        "changes": counts.map(|counts| counts.changes),
-        "lost_frames": relay.lost_frames,
-        "problem_count": count,
-        "problems": problems,
-    }))
-}
-
-fn told(which: &str, report: &VerifyReport) -> Vec<String> {
-    let problems = report.problems.iter();
-    problems
-        .map(|problem| format!("{which}: {problem}"))
-        .collect()
 }

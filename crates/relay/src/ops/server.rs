@@ -1,11 +1,14 @@
 //! The socket on which ops ask.
 
+use super::asker::Asker;
+use super::lines::Lines;
 use super::{
-    OpsError, OpsRequest, REQUEST_BYTES_MAX, audit, backup, days, devices, morning, records,
-    sessions, set_aside, status,
+    OpsError, OpsRequest, audit, backup, days, deciding, devices, morning, records, sessions,
+    set_aside, status, verifying,
 };
 use crate::daemon::Shared;
 use crate::folder::SocketPath;
+use cairn_wire::limits;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -13,11 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 /// Requests that are worked on at a time.
 const CONNECTIONS_MAX: usize = 64;
+/// Lines of an answer that wait to be written.
+const LINES_WAITING: usize = 4;
 /// How long a connection may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -88,7 +93,7 @@ async fn serve(stream: UnixStream, shared: &Shared) -> std::io::Result<()> {
     let mut read = BufReader::new(read);
     loop {
         let mut line = Vec::new();
-        let mut limited = (&mut read).take(REQUEST_BYTES_MAX);
+        let mut limited = (&mut read).take(limits::OPS_REQUEST_BYTES_MAX as u64 + 1);
         let reading = limited.read_until(b'\n', &mut line);
         match tokio::time::timeout(SILENCE, reading).await {
             Ok(read) => read?,
@@ -97,16 +102,20 @@ async fn serve(stream: UnixStream, shared: &Shared) -> std::io::Result<()> {
         if line.is_empty() {
             return Ok(());
         }
-        let whole = line.last() == Some(&b'\n');
-        let answered = match whole {
-            true => answer_line(shared, &line).await,
-            false => Err(usage("the request is too long, or has no end")),
+        let (lines, mut to_write) = mpsc::channel::<Vec<u8>>(LINES_WAITING);
+        let answering = async {
+            let lines = Lines::new(lines);
+            answer_line(shared, &Asker::Owner, &line, &lines).await;
         };
-        let answer = answered.unwrap_or_else(|error| error.to_json());
-        let mut text = answer.to_string();
-        text.push('\n');
-        write.write_all(text.as_bytes()).await?;
-        if !whole {
+        let writing = async {
+            while let Some(line) = to_write.recv().await {
+                write.write_all(&line).await?;
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        let ((), written) = tokio::join!(answering, writing);
+        written?;
+        if line.last() != Some(&b'\n') {
             return Ok(());
         }
     }
@@ -116,17 +125,38 @@ fn usage(message: &str) -> OpsError {
     OpsError::new("usage", message, "See: cairn ops help").exits(2)
 }
 
-async fn answer_line(shared: &Shared, line: &[u8]) -> Result<Value, OpsError> {
-    let request: OpsRequest =
-        serde_json::from_slice(line).map_err(|error| usage(&error.to_string()))?;
-    answer(shared, request).await
+/// Does what a line asks; the last of `lines` is the answer.
+pub(super) async fn answer_line(shared: &Shared, asker: &Asker, line: &[u8], lines: &Lines) {
+    let answered = match read(line) {
+        Ok(request) => answer(shared, asker, request, lines).await,
+        Err(error) => Err(error),
+    };
+    let answer = answered.unwrap_or_else(|error| error.to_json());
+    // Whoever asked may be gone.
+    let _ = lines.answer(&answer).await;
+}
+
+fn read(line: &[u8]) -> Result<OpsRequest, OpsError> {
+    if line.len() > limits::OPS_REQUEST_BYTES_MAX {
+        return Err(usage("the request is too long"));
+    }
+    if line.last() != Some(&b'\n') {
+        return Err(usage("the request has no end"));
+    }
+    serde_json::from_slice(line).map_err(|error| usage(&error.to_string()))
 }
 
 /// Does what is asked.
-async fn answer(shared: &Shared, request: OpsRequest) -> Result<Value, OpsError> {
+async fn answer(
+    shared: &Shared,
+    asker: &Asker,
+    request: OpsRequest,
+    lines: &Lines,
+) -> Result<Value, OpsError> {
+    asker.may_ask(&request, &shared.public_address())?;
     match request {
         OpsRequest::Status { stale_s } => status::status(shared, stale_s).await,
-        OpsRequest::Morning {} => morning::morning(shared).await,
+        OpsRequest::Morning {} => morning::morning(shared, asker).await,
         OpsRequest::AuditList { limit } => audit::list(shared, limit).await,
         OpsRequest::AuditVerify {} => audit::verify(shared).await,
         OpsRequest::Devices {} => devices::devices(shared).await,
@@ -135,7 +165,7 @@ async fn answer(shared: &Shared, request: OpsRequest) -> Result<Value, OpsError>
             device,
             reason,
             dry_run,
-        } => devices::revoke(shared, device, reason, dry_run).await,
+        } => devices::revoke(shared, asker, device, reason, dry_run).await,
         OpsRequest::EnrolNew {
             name,
             role,
@@ -155,21 +185,50 @@ async fn answer(shared: &Shared, request: OpsRequest) -> Result<Value, OpsError>
             since_s,
             limit,
         } => sessions::sessions(shared, device, since_s, limit).await,
-        OpsRequest::Docs { scope, limit } => records::docs(shared, scope, limit).await,
+        OpsRequest::Docs { scope, limit } => records::docs(shared, asker, scope, limit).await,
         OpsRequest::Doc {
             id,
             history,
             entries,
             who_has,
-        } => records::doc(shared, id, history, entries, who_has).await,
-        OpsRequest::Conflicts {} => records::conflicts(shared).await,
-        OpsRequest::Logs { scope, device } => status::logs(shared, scope, device).await,
-        OpsRequest::QuarantineList { scope } => set_aside::list(shared, scope).await,
-        OpsRequest::QuarantineShow { id } => set_aside::show(shared, id).await,
+        } => {
+            let with = records::With {
+                history,
+                entries,
+                who_has,
+            };
+            records::doc(shared, asker, id, with).await
+        }
+        OpsRequest::Conflicts {} => records::conflicts(shared, asker).await,
+        OpsRequest::Decide {
+            id,
+            field,
+            choice,
+            reason,
+            by,
+            seen,
+            dry_run,
+        } => {
+            let decision = deciding::Asked {
+                id,
+                field,
+                choice,
+                reason,
+                by,
+                seen,
+            };
+            deciding::decide(shared, decision, dry_run).await
+        }
+        OpsRequest::Logs { scope, device } => status::logs(shared, asker, scope, device).await,
+        OpsRequest::QuarantineList { scope } => set_aside::list(shared, asker, scope).await,
+        OpsRequest::QuarantineShow { id } => set_aside::show(shared, asker, id).await,
         OpsRequest::QuarantineKeepOut { id, reason, by } => {
             set_aside::keep_out(shared, id, reason, by).await
         }
-        OpsRequest::Verify { deep } => records::verify(shared, deep).await,
+        OpsRequest::Verify { deep, progress } => {
+            let lines = progress.then_some(lines);
+            verifying::verify(shared, deep, lines).await
+        }
         OpsRequest::BackupPoint {} => backup::point(shared).await,
         OpsRequest::BackupDone {
             bytes,

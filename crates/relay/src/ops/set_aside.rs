@@ -1,6 +1,8 @@
 //! What ops ask about what is kept and is no part of a record, and that they may say: it stays out.
 
 use super::OpsError;
+use super::asker::Asker;
+use super::records::scope_asked;
 use crate::daemon::Shared;
 use crate::time::{now_s, utc};
 use cairn_centre::{KeepOutFault, KeptOut, SetAside};
@@ -8,36 +10,41 @@ use cairn_wire::DeviceKey;
 use cairn_wire::ids::ScopeId;
 use serde_json::{Value, json};
 
-pub(super) async fn list(shared: &Shared, scope: Option<String>) -> Result<Value, OpsError> {
-    let scope = match scope {
-        None => None,
-        Some(asked) => Some(
-            shared
-                .with_store(move |authority, store| authority.find_scope(store, &asked))
-                .await??,
-        ),
-    };
-    let listed = listed(shared, scope, None).await?;
+pub(super) async fn list(
+    shared: &Shared,
+    asker: &Asker,
+    scope: Option<String>,
+) -> Result<Value, OpsError> {
+    let scope = scope_asked(shared, asker, scope).await?;
+    let listed = listed(shared, asker, scope, None).await?;
     Ok(json!({ "schema": "cairn.ops.quarantine/1", "set_aside": listed }))
 }
 
 /// What is set aside in a scope, by a device, or at all.
 pub(super) async fn listed(
     shared: &Shared,
+    asker: &Asker,
     scope: Option<ScopeId>,
     device: Option<DeviceKey>,
 ) -> Result<Vec<Value>, OpsError> {
     let mut found = shared
         .ask_centre(move |centre| centre.set_aside(scope.as_ref()))
         .await?;
-    found.retain(|one| device.is_none() || one.device == device);
+    found.retain(|one| asker.may_read(&one.scope) && (device.is_none() || one.device == device));
     in_json(shared, found).await
 }
 
-pub(super) async fn show(shared: &Shared, id: String) -> Result<Value, OpsError> {
+pub(super) async fn show(shared: &Shared, asker: &Asker, id: String) -> Result<Value, OpsError> {
+    let reads = asker.scopes().cloned();
     let found = shared
         .ask_centre(move |centre| {
-            let found = centre.one_set_aside(&id)?;
+            let found = centre.one_set_aside(&id)?.and_then(|one| {
+                let hidden = reads.is_some_and(|reads| !reads.contains_key(&one.scope));
+                match hidden {
+                    true => Err(KeepOutFault::NotFound(id)),
+                    false => Ok(one),
+                }
+            });
             let record = found.as_ref().ok().and_then(|one| one.document.clone());
             // The record may not be there: then its first change is what is set aside.
             let record = record.and_then(|id| centre.document(&id, None).ok());

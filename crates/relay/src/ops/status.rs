@@ -1,6 +1,7 @@
 //! The first thing ops look at: a line of health, what to act on, and how each device stands.
 
 use super::OpsError;
+use super::asker::Asker;
 use super::devices::{DeviceFacts, all_facts, in_json};
 use crate::authority::{Authority, AuthorityFault, device_tag};
 use crate::daemon::Shared;
@@ -330,6 +331,7 @@ fn line(
 
 pub(super) async fn logs(
     shared: &Shared,
+    asker: &Asker,
     scope: Option<String>,
     device: Option<String>,
 ) -> Result<Value, OpsError> {
@@ -345,7 +347,7 @@ pub(super) async fn logs(
         .await??;
     let quarantine = match shared.centre {
         None => None,
-        Some(_) => Some(super::set_aside::listed(shared, scope, device).await?),
+        Some(_) => Some(super::set_aside::listed(shared, asker, scope, device).await?),
     };
     Ok(json!({
         "schema": "cairn.ops.logs/1",

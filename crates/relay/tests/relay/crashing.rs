@@ -353,7 +353,15 @@ async fn a_killed_daemon_has_all_that_it_acknowledged() {
             "round {round}"
         );
     }
-    let verify = ask(&dir, OpsRequest::Verify { deep: true }).await.unwrap();
+    let verify = ask(
+        &dir,
+        OpsRequest::Verify {
+            deep: true,
+            progress: false,
+        },
+    )
+    .await
+    .unwrap();
     assert_eq!(
         (&verify["ok"], &verify["entries"]),
         (&true.into(), &4.into())

@@ -102,7 +102,12 @@ async fn status_documents_and_receipts_follow_what_devices_hand_in() {
         })
         .await;
     assert!(sessions["sessions"].as_array().unwrap().len() >= 5);
-    let verify = house.ask(OpsRequest::Verify { deep: true }).await;
+    let verify = house
+        .ask(OpsRequest::Verify {
+            deep: true,
+            progress: false,
+        })
+        .await;
     assert_eq!(verify["schema"], "cairn.verify/1");
     assert_eq!(verify["ok"], true, "{verify:#}");
     assert_eq!(verify["entries"], 3);
