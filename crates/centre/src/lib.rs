@@ -97,6 +97,8 @@ pub struct Centre {
     relay: Box<dyn RelayStore>,
     membership: Membership,
     receipts: Receipts,
+    /// Its sealed keys as the relay last had them; all are in its own store.
+    grants: Vec<Vec<u8>>,
     counts: Option<Counts>,
     /// Applied and written ends of journals, as they were last looked at.
     ends: BTreeMap<ScopeLane, (u64, u64)>,
@@ -121,6 +123,7 @@ impl Centre {
             relay,
             membership: Membership::new(options.programme),
             receipts: Receipts::default(),
+            grants: Vec::new(),
             counts: None,
             ends: BTreeMap::new(),
             handed_over: BTreeMap::new(),
@@ -207,9 +210,10 @@ impl Centre {
         }
         self.membership = membership;
         let mut new = false;
-        for bytes in grants {
-            new |= self.take_key(&bytes);
+        for bytes in &grants {
+            new |= self.take_key(bytes);
         }
+        self.keep_grants(grants)?;
         for (of, end) in ends {
             let applied = self.checked_applied(of)?;
             self.ends.insert(of, (applied, end.position));
@@ -237,6 +241,19 @@ impl Centre {
             }
             self.tables.append_authority(entries)?;
         }
+    }
+
+    /// The centre's store has its grants too: with the relay's alone the keys to every record would hang
+    /// on one frame.
+    fn keep_grants(&mut self, grants: Vec<Vec<u8>>) -> Result<(), CentreError> {
+        if grants == self.grants {
+            return Ok(());
+        }
+        let objects = grants.iter().filter_map(|bytes| Grant::parse(bytes).ok());
+        let objects = objects.map(|grant| cairn_store::SideObject::of_grant(&grant));
+        self.tables.put_grants(objects.collect())?;
+        self.grants = grants;
+        Ok(())
     }
 
     fn take_key(&mut self, bytes: &[u8]) -> bool {

@@ -6,7 +6,9 @@ use crate::arguments::relay::{RelayCommand, RelayConfigCommand, Run};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::settings::Settings;
+use crate::words::count;
 use cairn_relay::config::{KEYS, Override};
+use cairn_relay::repair::{Mended, Repaired, RepairedStore};
 use cairn_relay::{Config, InitOptions, RelayError, RunOptions};
 use serde_json::{Value as Json, json};
 use std::net::SocketAddr;
@@ -24,6 +26,7 @@ pub(crate) fn relay(
             public,
         } => init(dir, *listen, public.as_deref(), output),
         RelayCommand::Run(arguments) => run(arguments, settings, output),
+        RelayCommand::Repair { dir } => repair(dir, output),
         RelayCommand::Config {
             command: RelayConfigCommand::Check { file },
         } => check(file, output),
@@ -96,6 +99,94 @@ fn flags(arguments: &Run) -> Vec<Override> {
             })
         })
         .collect()
+}
+
+fn repair(dir: &Path, output: &Output) -> Result<Ended, Failure> {
+    let repaired = cairn_relay::repair(dir)?;
+    let ok = repaired.problems.is_empty();
+    output.answer(&repaired_in_json(&repaired), || {
+        let mut lines: Vec<String> = repaired.stores.iter().map(store_in_words).collect();
+        lines.extend(repaired.mended.iter().flat_map(Mended::words));
+        lines.extend(repaired.gaps.iter().map(|gap| {
+            let (entries, device, scope) = (count(gap.entries, "entry"), &gap.device, &gap.scope);
+            format!(
+                "missing: {entries} of {device} in {scope}; a sync of {device}, or of anybody who has \
+                 {scope}, brings them back"
+            )
+        }));
+        lines.extend(repaired.problems.iter().map(|problem| format!("! {problem}")));
+        lines.join("\n")
+    });
+    output.say(&format!("Next: cairnd run --dir {}", dir.display()));
+    Ok(if ok { Ended::Done } else { Ended::Unsound })
+}
+
+fn store_in_words(store: &RepairedStore) -> String {
+    let name = store.name;
+    if let Some(aside) = &store.set_aside {
+        let why = store.problems.join("; ");
+        return format!(
+            "{name} could not be repaired ({why}): it lies in {} now, and is made anew when the daemon runs",
+            aside.display()
+        );
+    }
+    if store.problems.is_empty() {
+        return format!("{name} is sound");
+    }
+    let mut words = vec![format!("{name}: {}", store.problems.join("; "))];
+    if store.rebuilt {
+        words.push("its index was made anew".to_owned());
+    }
+    if store.carried_over > 0 {
+        words.push(format!(
+            "{} pieces that the index still held were written again",
+            store.carried_over
+        ));
+    }
+    if store.bad_stretches > 0 {
+        words.push(format!(
+            "{} stretches do not read and stay in their segments",
+            store.bad_stretches
+        ));
+    }
+    words.join("; ")
+}
+
+fn repaired_in_json(repaired: &Repaired) -> Json {
+    let stores: Vec<Json> = repaired
+        .stores
+        .iter()
+        .map(|store| {
+            json!({
+                "name": store.name,
+                "problems": store.problems,
+                "bad_stretches": store.bad_stretches,
+                "lost_frames": store.lost_frames,
+                "carried_over": store.carried_over,
+                "rebuilt": store.rebuilt,
+                "set_aside": store.set_aside.as_ref().map(|path| path.display().to_string()),
+            })
+        })
+        .collect();
+    let gaps: Vec<Json> = repaired
+        .gaps
+        .iter()
+        .map(|gap| json!({ "device": gap.device, "scope": gap.scope, "entries": gap.entries }))
+        .collect();
+    let mended = repaired.mended.clone().unwrap_or_default();
+    json!({
+        "schema": "cairn.relay_repair/1",
+        "ok": repaired.problems.is_empty(),
+        "stores": stores,
+        "given_back": {
+            "authority_entries": mended.authority_entries,
+            "keys": mended.grants,
+        },
+        "keys_granted_again": mended.granted_again,
+        "authority_waits": mended.waits,
+        "missing": gaps,
+        "problems": repaired.problems,
+    })
 }
 
 fn check(file: &Path, output: &Output) -> Result<Ended, Failure> {

@@ -65,6 +65,9 @@ impl Checked {
     }
 }
 
+/// Said while the authority's log has a hole.
+const MEMBERS_LACKING: &str = "part of the programme's list of members is missing, and what came after it \
+     does not count until the next sync has brought it again";
 /// Problems that a check lists.
 const PROBLEMS_MAX: usize = 256;
 
@@ -131,6 +134,9 @@ fn look(member: &cairn_member::Member, store: &dyn Store) -> Result<Checked, Mem
         store: report,
         ..Checked::default()
     };
+    if store.authority_hole().is_some() {
+        checked.problems.push(MEMBERS_LACKING.to_owned());
+    }
     let membership = store.membership();
     let mut lines = Vec::new();
     let listed = member.each_line(store, None, &mut |line| {

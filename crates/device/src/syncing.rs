@@ -7,7 +7,7 @@ use cairn_member::{Ingested, Member, MemberError, SealLimits, Sealed};
 use cairn_store::Store;
 use cairn_transport::dial::{OnEvent, reach, sync_once_on};
 use cairn_transport::{SyncError, SyncEvent, SyncOptions, SyncReport, SyncTarget, keep_synced};
-use cairn_wire::ids::{DeviceKey, Incarnation, Lane, ScopeId};
+use cairn_wire::ids::{AuthorityRef, DeviceKey, Incarnation, Lane, ScopeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -65,6 +65,16 @@ pub struct Synced {
     pub changes_received: u64,
     /// Records whose contents changed.
     pub documents_changed: u64,
+}
+
+impl Synced {
+    /// Adds what a later session did, whose findings count.
+    fn add(&mut self, later: Self) {
+        add_report(&mut self.report, later.report);
+        self.changes_sent += later.changes_sent;
+        self.changes_received += later.changes_received;
+        self.documents_changed += later.documents_changed;
+    }
 }
 
 /// A relay, as it is remembered.
@@ -139,6 +149,17 @@ impl Device {
         request: &SyncRequest,
         on_event: OnEvent<'_>,
     ) -> Result<Synced, DeviceError> {
+        self.sync_some(request, on_event, true)
+    }
+
+    /// With `again`, a second session where the first brought what changes waited for to be sealed: a hole
+    /// in the membership log was filled, or a key came.
+    fn sync_some(
+        &self,
+        request: &SyncRequest,
+        on_event: OnEvent<'_>,
+        again: bool,
+    ) -> Result<Synced, DeviceError> {
         let began = Instant::now();
         let left = || {
             let used = began.elapsed();
@@ -203,12 +224,26 @@ impl Device {
                 Ok(mut report) => {
                     report.complete &= prepared.all_sealed;
                     report.equal &= prepared.all_sealed;
-                    return Ok(Synced {
+                    let mut synced = Synced {
                         report,
                         changes_sent: prepared.unsent.saturating_sub(unsent),
                         changes_received: ingested.changes_applied,
                         documents_changed: ingested.documents_changed.len() as u64,
-                    });
+                    };
+                    if again && prepared.waits.is_some() && prepared.waits != self.sealable()? {
+                        let rest = SyncRequest {
+                            deadline: left(),
+                            byte_budget: request.byte_budget.map(|budget| {
+                                let report = &synced.report;
+                                budget.saturating_sub(
+                                    report.app_bytes_sent + report.app_bytes_received,
+                                )
+                            }),
+                            target: Some(target),
+                        };
+                        synced.add(self.sync_some(&rest, on_event, false)?);
+                    }
+                    return Ok(synced);
                 }
                 Err(error @ (SyncError::Unreachable { .. } | SyncError::WrongKey)) => {
                     unreachable = Some(error);
@@ -392,6 +427,7 @@ impl Device {
             let budget = byte_budget.unwrap_or(u64::MAX);
             let mut go_on = |sealed: &Sealed| sealed.bytes < budget && in_time();
             let sealed = member.seal_outbox_some(store, fresh, limits, &mut go_on)?;
+            let waits = sealed.frames_waiting > 0;
             if sealed.entries > 0 {
                 catch_up_until(member, store, until)?;
             }
@@ -400,9 +436,14 @@ impl Device {
             Ok(Prepared {
                 unsent: store.backlog().changes,
                 all_sealed: !sealed.stopped,
+                waits: waits.then(|| sealable(member, store)),
                 declaring: declaring.elapsed(),
             })
         })
+    }
+
+    fn sealable(&self) -> Result<Option<Sealable>, DeviceError> {
+        self.with(|member, store| Some(sealable(member, store)))
     }
 
     /// Takes in what came, remembers the contact. Answers what came, and how many changes no relay has.
@@ -501,8 +542,17 @@ struct Prepared {
     unsent: u64,
     /// All that can be sealed is.
     all_sealed: bool,
+    /// Changes wait for a membership or a key that is not here; what was here.
+    waits: Option<Sealable>,
     /// How long it took to find out what waits; it takes as long again when the session is over.
     declaring: Duration,
+}
+
+/// What decides whether changes can be sealed: the head of the authority's log, and how many keys there are.
+type Sealable = (AuthorityRef, usize);
+
+fn sealable(member: &Member, store: &dyn Store) -> Sealable {
+    (store.authority_head(), member.keyring().keys().count())
 }
 
 /// Takes in what is there, until that time a piece after the other.

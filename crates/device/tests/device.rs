@@ -727,3 +727,74 @@ fn a_folder_shows_nothing_of_what_was_typed() {
     }
     assert!(files >= 3, "{files} files");
 }
+
+/// Flips a bit in an authority entry, wherever it stands, and takes the index away.
+fn damage_authority(folder: &Path, entry: &[u8]) {
+    let store = folder.join("store");
+    std::fs::remove_dir_all(store.join("index")).unwrap();
+    let mut found = 0;
+    for item in std::fs::read_dir(&store).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        while let Some(at) = bytes.windows(entry.len()).position(|part| part == entry) {
+            bytes[at + entry.len() / 2] ^= 4;
+            std::fs::write(&path, &bytes).unwrap();
+            found += 1;
+        }
+    }
+    assert!(found > 0, "no such entry");
+}
+
+#[test]
+fn a_hole_in_the_membership_log_is_told_and_the_first_sync_fills_it_and_sends_what_waits() {
+    let relay = Relay::start();
+    let folders = tempfile::tempdir().unwrap();
+    let whole = folders.path().join("whole");
+    let device = Device::create(&whole, "T3", &options()).unwrap();
+    device.join(&relay.code(Access::Write), false).unwrap();
+    new_area(&device, &["local_id=HA-1"]);
+    sync(&device);
+    let log = |handle: &cairn_device::transport::Handle| {
+        let entries = handle.call_blocking(|store| store.authority_entries(0, usize::MAX));
+        entries.unwrap().unwrap()
+    };
+    let entries = log(&device.handle());
+    assert!(entries.len() >= 4);
+    device.close().unwrap();
+    for (height, entry) in entries.iter().enumerate() {
+        let device = Device::open(&whole, &options()).unwrap();
+        new_area(&device, &[&format!("local_id=HA-1{height}")]);
+        device.close().unwrap();
+        damage_authority(&whole, entry);
+
+        let device = Device::open(&whole, &options()).unwrap();
+        assert!(device.opened().store.lost_frames > 0, "{height}");
+        assert!(log(&device.handle()).len() <= height);
+        let told = device.check(true).unwrap();
+        let is_last = height + 1 == entries.len();
+        let says_so = told
+            .problems
+            .iter()
+            .any(|it| it.contains("list of members"));
+        assert!(says_so || is_last, "{height}: {told:?}");
+        let synced = sync(&device);
+        // Who a relay is it may have forgotten too, and with that what the relay has.
+        assert!(synced.changes_sent >= 1, "{height}: {synced:?}");
+        assert_eq!(log(&device.handle()), entries, "{height}");
+        assert!(device.check(false).unwrap().ok(), "{height}");
+        assert_eq!(
+            device.status().unwrap().member.unsent_changes,
+            0,
+            "{height}"
+        );
+        device.close().unwrap();
+    }
+    let other = Device::create(&folders.path().join("b"), "T5", &options()).unwrap();
+    other.join(&relay.code(Access::Write), false).unwrap();
+    sync(&other);
+    let all = other.list(Filter::default()).unwrap();
+    assert_eq!(all.len(), 1 + entries.len());
+}

@@ -7,10 +7,12 @@ use crate::contacts::Contacts;
 use crate::error::RelayError;
 use crate::folder::{self, Folder};
 use crate::health::{Condition, HealthServer};
+use crate::init;
 use crate::key_file::{self, Kind};
 use crate::notify;
 use crate::ops::from_afar::FromAfar;
 use crate::ops::server::OpsServer;
+use crate::repair;
 use crate::time;
 use cairn_centre::CentreOptions;
 use cairn_keys::{AuthoritySecret, DeviceSecret};
@@ -164,16 +166,22 @@ impl Relay {
         let config = settings.config.clone();
         let secrets = Secrets::read(&folder)?;
         refuse_second_daemon(&folder)?;
+        init::finish(&folder)?;
         // Before the store, so that a rebuild can be seen.
         let condition = Condition::starting("the store is being opened");
         let health = start_health(&folder, &config, &condition).await?;
-        let (store, report) = open_store(&folder, &config, &secrets.relay)?;
+        let (mut store, report) = open_store(&folder, &config, &secrets.relay)?;
         let mut found = in_words("the store", &report);
+        let mended = repair::after_damage(&folder, &secrets.centre, &mut *store, &report)?;
         let programme = store.programme();
         let authority = Arc::new(Authority::open(
             secrets.authority(&folder, &options),
             &*store,
         )?);
+        if let Some(mut mended) = mended {
+            mended.granted_again = authority.grant_again(&mut *store)?;
+            found.extend(mended.words());
+        }
         let engine_options = EngineOptions {
             read_receipt: Some(Arc::new(cairn_member::receipt::read_receipt)),
         };
@@ -316,7 +324,7 @@ impl Relay {
 }
 
 /// An early look, so that a second daemon says so before it takes a port; the store itself makes sure.
-fn refuse_second_daemon(folder: &Folder) -> Result<(), RelayError> {
+pub(crate) fn refuse_second_daemon(folder: &Folder) -> Result<(), RelayError> {
     let Ok(lock) = std::fs::File::open(folder.data().join("lock")) else {
         return Ok(());
     };
@@ -414,14 +422,15 @@ fn changes(old: &Config, new: &Config) -> Vec<Change> {
         .collect()
 }
 
-struct Secrets {
-    relay: DeviceSecret,
-    centre: DeviceSecret,
+/// The keys in a relay's folder.
+pub(crate) struct Secrets {
+    pub(crate) relay: DeviceSecret,
+    pub(crate) centre: DeviceSecret,
     authority: AuthoritySecret,
 }
 
 impl Secrets {
-    fn read(folder: &Folder) -> Result<Self, RelayError> {
+    pub(crate) fn read(folder: &Folder) -> Result<Self, RelayError> {
         let relay = key_file::read::<64>(&folder.relay_key(), Kind::Relay)?;
         let authority = key_file::read::<32>(&folder.authority_key(), Kind::Authority)?;
         Ok(Self {
@@ -443,7 +452,7 @@ impl Secrets {
         ))
     }
 
-    fn authority(&self, folder: &Folder, options: &RunOptions) -> AuthorityParts {
+    pub(crate) fn authority(&self, folder: &Folder, options: &RunOptions) -> AuthorityParts {
         AuthorityParts {
             secret: self.authority.clone(),
             centre: self.centre.clone(),
@@ -491,7 +500,7 @@ fn open_store(
 /// State of the store: how many frames were known to be lost, and since when, in seconds since 1970.
 const LOSS: &[u8] = b"relay/loss";
 
-fn note_loss(store: &mut dyn Store, now_s: u64) -> Result<(), StoreError> {
+pub(crate) fn note_loss(store: &mut dyn Store, now_s: u64) -> Result<(), StoreError> {
     let lost = store.lost_frames();
     if loss(store)?.map_or(0, |(known, _)| known) == lost {
         return Ok(());

@@ -129,12 +129,8 @@ pub(crate) fn prepare(folder: &Folder) -> Result<(), RelayError> {
     let system = |doing| RelayError::system(doing, dir);
     folder::make_private(dir).map_err(system("making"))?;
     let mark = dir.join(UNFINISHED);
-    let names: Vec<_> = std::fs::read_dir(dir)
-        .map_err(system("reading"))?
-        .collect::<Result<_, _>>()
-        .map_err(system("reading"))?;
-    if !names.is_empty() {
-        if !mark.exists() || folder.is_relay() {
+    if !is_empty(dir).map_err(system("reading"))? {
+        if !mark.exists() {
             return Err(RelayError::InUse(dir.to_owned()));
         }
         set_aside(dir, &mark)?;
@@ -144,6 +140,30 @@ pub(crate) fn prepare(folder: &Folder) -> Result<(), RelayError> {
         folder::make_private(&private).map_err(RelayError::system("making", private))?;
     }
     Ok(())
+}
+
+/// Whether nothing is in a folder, but for a mark that was not finished itself.
+pub(crate) fn is_empty(dir: &Path) -> std::io::Result<bool> {
+    let half_made = format!("{UNFINISHED}.new");
+    for entry in std::fs::read_dir(dir)? {
+        if entry?.file_name() != half_made.as_str() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Before a daemon begins: the folder is whole since it has its configuration, even if whoever made it was
+/// cut off before saying so. From now on it is nobody's unfinished work.
+pub(crate) fn finish(folder: &Folder) -> Result<(), RelayError> {
+    let mark = folder.path().join(UNFINISHED);
+    if !mark.exists() {
+        return Ok(());
+    }
+    let system = |doing| RelayError::system(doing, &mark);
+    folder::sync_folder_of(&mark).map_err(system("syncing"))?;
+    std::fs::remove_file(&mark).map_err(system("removing"))?;
+    folder::sync_folder_of(&mark).map_err(system("syncing"))
 }
 
 fn set_aside(dir: &Path, mark: &Path) -> Result<(), RelayError> {

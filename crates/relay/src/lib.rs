@@ -7,6 +7,7 @@
 //! | [`ops`] | what `cairn ops` asks over the local socket, and the client for it |
 //! | [`authority`] | members, scopes, joining codes, revocations |
 //! | [`config`] | `relay.toml` |
+//! | [`repair`](mod@repair) | what is done where files are damaged: what comes back from where |
 //! | [`backup`] | backups of a relay's folder: made while it runs, verified, restored |
 //! | [`folder`], [`key_file`] | what lies where in a relay's folder |
 //!
@@ -31,6 +32,7 @@ pub mod key_file;
 mod metrics;
 mod notify;
 pub mod ops;
+pub mod repair;
 mod time;
 
 /// Words for people as a line of the log, for daemons whose standard error is one.
@@ -43,3 +45,4 @@ pub use daemon::{Relay, RunOptions, run};
 pub use error::RelayError;
 pub use folder::Folder;
 pub use init::{InitOptions, InitReport, init};
+pub use repair::{Repaired, repair};

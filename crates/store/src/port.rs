@@ -1,6 +1,7 @@
 //! The [`Store`] port: what everybody who keeps something asks of a store.
 
 use crate::error::StoreError;
+use cairn_keys::grant::Grant;
 use cairn_replica::holdings::{Holdings, Origin, PeerRecord};
 use cairn_wire::Entry;
 use cairn_wire::frame::{Backlog, ScopeLane};
@@ -134,6 +135,24 @@ pub struct SideObject {
     pub counter: u64,
     /// The object.
     pub bytes: Vec<u8>,
+}
+
+impl SideObject {
+    /// A sealed scope key: keyed by recipient, scope, key number and the beginning of its hash. So a
+    /// forged grant never takes the place of the right one; both are kept, and only one opens.
+    #[must_use]
+    pub fn of_grant(grant: &Grant) -> Self {
+        let mut key = Vec::with_capacity(32 + 16 + 4 + 8);
+        key.extend_from_slice(&grant.recipient().0);
+        key.extend_from_slice(&grant.scope().0);
+        key.extend_from_slice(&grant.key_number().to_be_bytes());
+        key.extend_from_slice(&grant.hash().0[..8]);
+        Self {
+            key,
+            counter: 1,
+            bytes: grant.to_bytes().to_vec(),
+        }
+    }
 }
 
 /// Tables that callers fill from what the store holds, and can fill again.

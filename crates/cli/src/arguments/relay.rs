@@ -75,6 +75,16 @@ pub enum RelayCommand {
             Each setting is taken from its flag, else from its variable (CAIRN_RELAY_LISTEN and so on), else \
             from relay.toml in the folder, else from its default. SIGHUP reads relay.toml again.")]
     Run(Run),
+    /// Put right what can be in a relay's folder, and say what comes back from whom
+    #[command(
+        after_help = "Example:\n  systemctl stop cairnd\n  cairnd repair --dir /var/lib/cairn\n\n\
+            The daemon must be stopped. Nothing is deleted: what does not read stays where it is or is set aside."
+    )]
+    Repair {
+        /// The relay's folder
+        #[arg(long, env = "CAIRN_RELAY_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
     /// Look over configuration files
     #[command(after_help = "Example:\n  cairnd config check /var/lib/cairn/relay.toml")]
     Config {

@@ -8,9 +8,10 @@
 //! Then it seals anew what the restored relay lacks: keys of members whose grants are gone, and a new key
 //! for a scope whose newest one nobody gave back.
 
+use super::draft::Draft;
 use super::scopes::reads;
 use super::{Authority, AuthorityFault, State, keys_of, open_grants};
-use cairn_keys::{DevicePublic, Grant, Membership, Role, ScopeKey, Standing};
+use cairn_keys::{DevicePublic, Grant, Keyring, Membership, Role, ScopeKey, Standing};
 use cairn_store::{Store, StoreError};
 use cairn_wire::{DeviceKey, ScopeId};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,16 @@ pub(crate) fn begun(at_s: u64, height: u64) -> Vec<u8> {
     json!({ "at_s": at_s, "height": height })
         .to_string()
         .into_bytes()
+}
+
+/// Marks a store whose authority's log may lack its newest entries, unless it is marked already: its
+/// authority waits as after a restore.
+pub(crate) fn begin_waiting(store: &mut dyn Store, now_s: u64) -> Result<(), StoreError> {
+    if read_mark(store)?.is_none() {
+        let height = store.authority_head().height;
+        store.put_state(STATE, &begun(now_s, height))?;
+    }
+    Ok(())
 }
 
 /// Whom a restored authority waits for.
@@ -163,6 +174,22 @@ impl Authority {
         settled
     }
 
+    /// Seals again what members were granted and the store has lost; answers how many keys. It signs
+    /// nothing, so it need not wait for anybody.
+    pub(crate) fn grant_again(&self, store: &mut dyn Store) -> Result<usize, AuthorityFault> {
+        let state = self.state();
+        let mut draft = Draft::new(&self.secret, &state.log, &state.keyring);
+        for (to, keys) in missing_grants(&state.keyring, store)? {
+            draft.grant(&keys, &to)?;
+        }
+        let grants = draft.finish().grants;
+        let count = grants.len();
+        if count > 0 {
+            store.put_grants(grants)?;
+        }
+        Ok(count)
+    }
+
     /// Makes grants that the store lacks, and new keys where the newest one is gone.
     fn seal_anew(
         &self,
@@ -170,35 +197,8 @@ impl Authority {
         state: &mut State,
     ) -> Result<Settled, AuthorityFault> {
         open_grants(&mut state.keyring, &self.centre, store)?;
-        let mut missing: Vec<(DevicePublic, Vec<ScopeKey>)> = Vec::new();
+        let missing = missing_grants(&state.keyring, store)?;
         let membership = store.membership().clone();
-        for member in membership.members() {
-            let device = member.public.device;
-            if membership.standing(&device) != Standing::Member || !reads(member.role) {
-                continue;
-            }
-            let mut scopes = vec![ScopeId::AUTHORITY];
-            scopes.extend(
-                membership
-                    .scopes_now(&device)
-                    .into_iter()
-                    .map(|(scope, _)| scope),
-            );
-            let held: BTreeSet<(ScopeId, u32)> = store
-                .grants_for(&device)?
-                .iter()
-                .filter_map(|bytes| Grant::parse(bytes).ok())
-                .map(|grant| (grant.scope(), grant.key_number()))
-                .collect();
-            let lacks = |key: &ScopeKey| !held.contains(&(key.scope(), key.number()));
-            let keys = scopes
-                .iter()
-                .flat_map(|scope| keys_of(&state.keyring, scope));
-            let keys: Vec<ScopeKey> = keys.filter(lacks).collect();
-            if !keys.is_empty() {
-                missing.push((member.public, keys));
-            }
-        }
         let gone: Vec<ScopeId> = std::iter::once(ScopeId::AUTHORITY)
             .chain(membership.scopes().map(|scope| scope.id))
             .filter(|scope| {
@@ -222,4 +222,39 @@ impl Authority {
             rotated: gone.len(),
         })
     }
+}
+
+/// Keys in hand that members have a right to and the store has no grant of.
+fn missing_grants(
+    keyring: &Keyring,
+    store: &dyn Store,
+) -> Result<Vec<(DevicePublic, Vec<ScopeKey>)>, AuthorityFault> {
+    let mut missing = Vec::new();
+    let membership = store.membership();
+    for member in membership.members() {
+        let device = member.public.device;
+        if membership.standing(&device) != Standing::Member || !reads(member.role) {
+            continue;
+        }
+        let mut scopes = vec![ScopeId::AUTHORITY];
+        scopes.extend(
+            membership
+                .scopes_now(&device)
+                .into_iter()
+                .map(|(scope, _)| scope),
+        );
+        let held: BTreeSet<(ScopeId, u32)> = store
+            .grants_for(&device)?
+            .iter()
+            .filter_map(|bytes| Grant::parse(bytes).ok())
+            .map(|grant| (grant.scope(), grant.key_number()))
+            .collect();
+        let lacks = |key: &ScopeKey| !held.contains(&(key.scope(), key.number()));
+        let keys = scopes.iter().flat_map(|scope| keys_of(keyring, scope));
+        let keys: Vec<ScopeKey> = keys.filter(lacks).collect();
+        if !keys.is_empty() {
+            missing.push((member.public, keys));
+        }
+    }
+    Ok(missing)
 }

@@ -28,14 +28,13 @@ pub struct Restored {
 /// used twice. And it remembers that it was restored: the authority signs nothing before its own log is
 /// known to be back (see [`crate::authority::restored`]).
 ///
-/// `relay.toml` is put in place last: a relay that was not restored wholly does not run.
+/// `relay.toml` is put in place last: a relay that was not restored wholly does not run. An attempt that
+/// failed, at whatever step, may be repeated: what it left is set aside in the folder, until a daemon has
+/// run there.
 pub fn restore(file: &Path, dir: &Path, dry_run: bool) -> Result<Restored, BackupError> {
     let folder = Folder::new(dir);
-    let occupied = || match std::fs::read_dir(dir) {
-        Ok(mut entries) => entries.next().is_some() && !dir.join(UNFINISHED).exists(),
-        Err(_) => false,
-    };
-    if occupied() || folder.is_relay() {
+    // Where it is not there, or does not read, making it says so.
+    if !init::is_empty(dir).unwrap_or(true) && !dir.join(UNFINISHED).exists() {
         return Err(BackupError::NotEmpty(dir.to_owned()));
     }
     if dry_run {

@@ -5,6 +5,7 @@ mod enrolling;
 mod folder;
 mod reading;
 mod recovering;
+mod repairing;
 mod restoring;
 mod revoking;
 mod support;
