@@ -7,12 +7,11 @@
 
 use crate::relay_store::ask;
 use crate::{Centre, CentreError};
-use cairn_documents::{HeldState, Provenance};
-use cairn_member::places::{Fault, FaultyEntry};
-use cairn_wire::frame::ScopeLane;
+use cairn_documents::{HeldChange, HeldState, Provenance};
+use cairn_member::places::Unread;
 use cairn_wire::ids::{DeviceKey, EntryId, ScopeId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Characters of a reason, or of a person's name, that are kept.
 const WORDS_MAX: usize = 500;
@@ -170,73 +169,101 @@ impl Centre {
 
     fn set_aside_in(&self, scope: &ScopeId, all: &mut Vec<SetAside>) -> Result<(), CentreError> {
         let scope_name = self.member.scope_name(&self.membership, scope);
-        let mut told: BTreeSet<EntryId> = BTreeSet::new();
-        let mut held = self.member.held(&*self.tables, scope)?;
         // What only waits may be a flood, and takes nobody's place.
-        held.sort_by_key(|it| matches!(it.state, HeldState::Waiting(_)));
-        for (at, held) in held.into_iter().enumerate() {
-            let entries = held.provenances.iter().filter_map(|at| match at {
-                Provenance::Entry { id, .. } => Some(*id),
-                _ => None,
-            });
-            let entries: Vec<EntryId> = entries.collect();
-            told.extend(&entries);
-            if at >= LISTED_MAX {
-                continue;
-            }
-            let (state, cause, why) = match &held.state {
-                HeldState::Waiting(change) => (
-                    State::Waiting,
-                    Some(change.to_string()),
-                    "it rests on a change that has not come yet".to_owned(),
-                ),
-                HeldState::Quarantined(rule) => (
-                    State::Quarantined,
-                    Some(rule.code().to_owned()),
-                    rule.to_string(),
-                ),
-                HeldState::Stuck => (
-                    State::Stuck,
-                    None,
-                    "it fails in company of other changes of its record".to_owned(),
-                ),
+        let (mut firm, mut waiting) = (Vec::new(), Vec::new());
+        self.member.each_held(&*self.tables, scope, &mut |change| {
+            let among = match change.state {
+                HeldState::Waiting(_) => &mut waiting,
+                HeldState::Quarantined(_) | HeldState::Stuck => &mut firm,
             };
-            all.push(SetAside {
-                id: held.hash.to_string(),
-                scope: *scope,
-                scope_name: scope_name.clone(),
-                document: Some(held.document.to_string()),
-                device: Some(held.device),
-                state,
-                cause,
-                why,
-                entries: entries.iter().map(ToString::to_string).collect(),
-                decision: self.decision(&held.hash.to_string())?,
-            });
+            if among.len() < LISTED_MAX {
+                among.push(change);
+            }
+        })?;
+        let held = firm.into_iter().chain(waiting).take(LISTED_MAX);
+        for change in held {
+            all.push(self.change_set_aside(scope, &scope_name, change)?);
         }
-        let faulty = self.member.faulty_entries(&*self.tables, scope)?;
-        let whole = faulty.into_iter().filter(|one| !told.contains(&one.id));
-        for entry in whole.take(LISTED_MAX) {
-            all.push(self.entry_set_aside(&entry, &scope_name)?);
+        let mut unread: BTreeMap<EntryId, Unread> = BTreeMap::new();
+        self.member
+            .each_unread(&*self.tables, scope, &mut |id, why| {
+                if unread.len() < LISTED_MAX || unread.contains_key(&id) {
+                    // What cannot pass by itself is said before what can.
+                    let held = unread.entry(id).or_insert(why);
+                    *held = why.max(*held);
+                }
+            })?;
+        for (id, why) in unread {
+            all.push(self.entry_set_aside(scope, &scope_name, id, why)?);
         }
         Ok(())
     }
 
+    fn change_set_aside(
+        &self,
+        scope: &ScopeId,
+        scope_name: &str,
+        held: HeldChange,
+    ) -> Result<SetAside, CentreError> {
+        let (state, cause, why) = match &held.state {
+            HeldState::Waiting(change) => (
+                State::Waiting,
+                Some(change.to_string()),
+                "it rests on a change that has not come yet".to_owned(),
+            ),
+            HeldState::Quarantined(rule) => (
+                State::Quarantined,
+                Some(rule.code().to_owned()),
+                rule.to_string(),
+            ),
+            HeldState::Stuck => (
+                State::Stuck,
+                None,
+                "it fails in company of other changes of its record".to_owned(),
+            ),
+        };
+        let entries = held.provenances.iter().filter_map(|at| match at {
+            Provenance::Entry { id, .. } => Some(id.to_string()),
+            Provenance::Outbox { .. } => None,
+        });
+        let id = held.hash.to_string();
+        Ok(SetAside {
+            scope: *scope,
+            scope_name: scope_name.to_owned(),
+            document: Some(held.document.to_string()),
+            device: Some(held.device),
+            state,
+            cause,
+            why,
+            entries: entries.collect(),
+            decision: self.decision(&id)?,
+            id,
+        })
+    }
+
     fn entry_set_aside(
         &self,
-        faulty: &FaultyEntry,
+        scope: &ScopeId,
         scope_name: &str,
+        id: EntryId,
+        why: Unread,
     ) -> Result<SetAside, CentreError> {
-        let id = faulty.id;
         let entry = ask(&*self.relay, move |store| store.entry(&id))??;
-        let (state, why) = match faulty.fault {
-            Fault::NotOpened => (State::Locked, "its key is not held here"),
-            Fault::Exception(_) => (State::Unreadable, "it does not read as changes"),
+        let (state, why) = match why {
+            Unread::Locked => (State::Locked, "its key is not held here"),
+            Unread::Crowded => (
+                State::Waiting,
+                "too many changes of its author wait for others; it is taken in when there is room",
+            ),
+            Unread::Wholly => (State::Unreadable, "it does not read as changes"),
+            Unread::InPart => (
+                State::Unreadable,
+                "some of its changes do not read; the others are taken in",
+            ),
         };
-        let ScopeLane { scope, .. } = faulty.of;
         Ok(SetAside {
             id: id.to_string(),
-            scope,
+            scope: *scope,
             scope_name: scope_name.to_owned(),
             document: None,
             device: entry.map(|entry| entry.header().log.device),

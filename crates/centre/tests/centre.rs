@@ -466,6 +466,38 @@ fn what_is_set_aside_is_listed_and_a_decision_about_it_is_kept() {
 }
 
 #[test]
+fn an_entry_of_which_a_part_waits_and_a_part_does_not_read_is_told_with_both() {
+    let mut world = World::new();
+    let mut one = world.author(10);
+    // One put of a null under "a", as it stands behind a change's actor.
+    let columns = [[0x15, 3], [0x34, 1], [0x42, 2], [0x56, 2], [0x70, 2]].concat();
+    let values = [0x7f, 1, b'a', 1, 0x7f, 1, 0x7f, 0, 0x7f, 0];
+    let put = [&[1, 1, 0, 0, 0, 5][..], &columns, &values].concat();
+    // An edit of the document in the table, which rests on a change that is nowhere, and one of a
+    // document that no table holds.
+    let tables = [&[1][..], &[5; 8], &[0], &[1], &[6; 16], &[1], &[7; 32]].concat();
+    let numbers = [2, 0, 2 * 9, 0, 0, 1, 0, 0, 26, 26];
+    let plain = [&[1, 0][..], &tables, &numbers, &put, &put].concat();
+    let key = world.keys[0].clone();
+    let mixed = one.garbage(&key, &plain);
+    world.hand_in(&one, vec![mixed.clone()]);
+    let mut centre = world.open();
+    follow_all(&mut centre);
+    let listed = centre.set_aside(None).unwrap();
+    let told: Vec<_> = listed
+        .iter()
+        .map(|one| (one.state.name(), one.entries.as_slice()))
+        .collect();
+    let entries = [mixed.id().to_string()];
+    assert_eq!(
+        told,
+        [("unreadable", &entries[..]), ("waiting", &entries[..])]
+    );
+    assert_eq!(listed[0].id, entries[0]);
+    assert!(listed[0].why.contains("others"), "{}", listed[0].why);
+}
+
+#[test]
 fn a_forked_log_has_a_row_for_each_branch() {
     let mut world = World::new();
     let mut one = world.author(10);

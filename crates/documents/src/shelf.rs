@@ -266,9 +266,33 @@ impl<'a, S: Storage> Documents<'a, S> {
         Ok(documents)
     }
 
-    /// Every change of a scope that is kept but not applied.
+    /// Every change of a scope that is kept but not applied, by document and hash.
     pub fn held(&self, scope: &ScopeId) -> Result<Vec<HeldChange>, ShelfError<S::Error>> {
-        Ok(self.held_rows(&scope.0)?.iter().map(held_change).collect())
+        let mut held = Vec::new();
+        self.each_held(scope, &mut |change| held.push(change))?;
+        held.sort_by_key(|change| (change.document, change.hash));
+        Ok(held)
+    }
+
+    /// Calls `visit` with each of them, in no order that means anything.
+    pub fn each_held(
+        &self,
+        scope: &ScopeId,
+        visit: &mut dyn FnMut(HeldChange),
+    ) -> Result<(), ShelfError<S::Error>> {
+        let mut damaged = false;
+        self.storage
+            .each(Table::Held, &scope.0, &mut |key, bytes| {
+                match held_item(key, bytes) {
+                    Some(item) => visit(held_change(&item)),
+                    None => damaged = true,
+                }
+                ControlFlow::Continue(())
+            })?;
+        if damaged {
+            return Err(ShelfError::Damaged(Table::Held));
+        }
+        Ok(())
     }
 
     /// Whether a change is applied, and where it stands; `None` where it is held or unknown.

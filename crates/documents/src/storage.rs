@@ -45,12 +45,18 @@ pub trait Storage {
 
     /// Every row whose key begins with `prefix`, in order of keys.
     fn scan(&self, table: Table, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Self::Error>;
+
+    /// The same in no order that means anything: for whom order costs memory.
+    fn each(&self, table: Table, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Self::Error> {
+        self.scan(table, prefix, visit)
+    }
 }
 
 /// Rows to put and to delete, to be committed as one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteSet {
     rows: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
+    bytes: usize,
 }
 
 impl WriteSet {
@@ -72,6 +78,19 @@ impl WriteSet {
         self.rows.len()
     }
 
+    /// Bytes of keys and values that were put or deleted so far, those that were replaced since
+    /// included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Each row, `None` where it is deleted, given away.
+    pub fn into_rows(self) -> impl Iterator<Item = (Table, Vec<u8>, Option<Vec<u8>>)> {
+        let rows = self.rows.into_iter();
+        rows.map(|((table, key), value)| (table, key, value))
+    }
+
     /// Each row, `None` where it is deleted.
     pub fn rows(&self) -> impl Iterator<Item = (Table, &[u8], Option<&[u8]>)> {
         self.rows
@@ -80,15 +99,18 @@ impl WriteSet {
     }
 
     pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        self.bytes += key.len() + value.len();
         self.rows.insert((table, key), Some(value));
     }
 
     pub(crate) fn delete(&mut self, table: Table, key: Vec<u8>) {
+        self.bytes += key.len();
         self.rows.insert((table, key), None);
     }
 
     /// Adds what another one does; where both write one row, the other one wins.
     pub(crate) fn append(&mut self, mut other: Self) {
+        self.bytes += other.bytes;
         self.rows.append(&mut other.rows);
     }
 

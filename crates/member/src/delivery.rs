@@ -299,16 +299,15 @@ impl Member {
             scopes.insert(scope);
         }
         for scope in &scopes {
-            let held = Documents::new(&tables)
-                .held(scope)
+            Documents::new(&tables)
+                .each_held(scope, &mut |change| {
+                    *match change.state {
+                        HeldState::Waiting(_) => &mut status.waiting,
+                        HeldState::Quarantined(_) => &mut status.quarantined,
+                        HeldState::Stuck => &mut status.stuck,
+                    } += 1;
+                })
                 .map_err(MemberError::from_shelf)?;
-            for change in held {
-                *match change.state {
-                    HeldState::Waiting(_) => &mut status.waiting,
-                    HeldState::Quarantined(_) => &mut status.quarantined,
-                    HeldState::Stuck => &mut status.stuck,
-                } += 1;
-            }
         }
         tables.each(Kept::Spoilt, &[], &mut |_, _| {
             status.quarantined += 1;

@@ -1,7 +1,9 @@
 //! From journals to documents: opening entries, applying what is in them, remembering how far.
 //!
-//! One write set for each run of items, so after a crash the tables are those of one moment and
-//! reading goes on from the position that they name. What is applied twice is applied once.
+//! Items are taken in by runs, each with one write set, so after a crash the tables are those of one
+//! moment and reading goes on from the position that they name. A run ends where it grew large, even
+//! within an entry: then its first changes stand in the tables before the row that says what became of
+//! it, and a crash has it taken in again. What is applied twice is applied once.
 
 use crate::Member;
 use crate::catalogue::{self, FreshLine};
@@ -24,15 +26,19 @@ use cairn_wire::entry::FORMAT_VERSION;
 use cairn_wire::frame::{JournalMark, ScopeLane};
 use cairn_wire::ids::{DocumentId, EntryId, ScopeId};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::{slice, thread};
 
-/// Entry bytes that become visible together.
-const CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of documents' rows after which a run ends. All that it holds, the index's own copies included,
+/// was measured at twenty times as much.
+const RUN_BYTES: usize = 512 * 1024;
+/// Changes, and documents of them, that are taken in before a run is looked at again.
+const PART_CHANGES_MAX: usize = 1024;
+const PART_DOCUMENTS_MAX: usize = 256;
 /// Authority bytes that are looked at a time.
 const AUTHORITY_BYTES: usize = 256 * 1024;
 /// Number under which entries are remembered of which too much waits already. No key has it.
-const CROWDED: u32 = u32::MAX;
+pub(crate) const CROWDED: u32 = u32::MAX;
 
 /// Threads that read records at most, and records that one reads before another is worth it.
 const READING_THREADS_MAX: usize = 4;
@@ -86,6 +92,9 @@ impl Ingested {
         self.own_log_returned |= other.own_log_returned;
     }
 }
+
+/// Begins the next entry in a run, if there is one.
+type BeginEntry<'a> = &'a mut dyn FnMut(&mut Run<'_>) -> Option<Result<Opening, MemberError>>;
 
 /// What became of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,41 +185,59 @@ impl Member {
         membership: &Membership,
     ) -> Result<Ingested, MemberError> {
         let applied = self.applied(tables, of)?;
-        let mut next = applied.position;
-        let mut ingested = Ingested::default();
-        let mut rest: Vec<&JournalItem> = items
+        let rest = items
             .iter()
-            .filter(|item| item.after.position > applied.position)
-            .collect();
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let count = rest
-                .iter()
-                .take_while(|item| {
-                    let fits = bytes < CHUNK_BYTES;
-                    bytes += item.entry.bytes().len();
-                    fits
-                })
-                .count();
-            let chunk: Vec<_> = rest.drain(..count).collect();
+            .filter(|item| item.after.position > applied.position);
+        let rest: Vec<&JournalItem> = rest.collect();
+        for (item, next) in rest.iter().zip(applied.position + 1..) {
+            if item.after.position != next {
+                return Err(MemberError::Internal(format!(
+                    "a journal was given at position {}, it is applied up to {}",
+                    item.after.position,
+                    next - 1
+                )));
+            }
+        }
+        let mut rest = rest.into_iter();
+        self.in_runs(tables, membership, &mut |run| {
+            rest.next().map(|item| run.journal_item(of, item))
+        })
+    }
+
+    /// Takes in entries until `next`, which begins them, gives none, by as many runs as it takes.
+    fn in_runs(
+        &self,
+        tables: &mut dyn Store,
+        membership: &Membership,
+        next: BeginEntry<'_>,
+    ) -> Result<Ingested, MemberError> {
+        let mut ingested = Ingested::default();
+        let mut begun: Option<Opening> = None;
+        let mut more = true;
+        while more {
             let mut run = Run::new(self, tables, membership);
-            for item in &chunk {
-                if item.after.position != next + 1 {
-                    return Err(MemberError::Internal(format!(
-                        "a journal was given from position {} on, it is applied up to {next}",
-                        item.after.position
-                    )));
+            let mut something = false;
+            while !run.is_full() {
+                let opening = match begun.take() {
+                    Some(opening) => Some(opening),
+                    None => next(&mut run).transpose()?,
+                };
+                let Some(mut opening) = opening else {
+                    more = false;
+                    break;
+                };
+                something = true;
+                if run.take_part(&mut opening)? {
+                    begun = Some(opening);
+                } else {
+                    run.finish_entry(opening);
                 }
-                next = item.after.position;
-                run.journal_item(of, item)?;
             }
-            if let Some(last) = chunk.last() {
-                let mark = codec::encode(&last.after);
-                run.writes.put(Kept::Applied, applied_key(of), mark);
+            if something {
+                let (writes, part) = run.finish(None)?;
+                tables.apply(writes)?;
+                ingested.add(part);
             }
-            let (writes, part) = run.finish(None)?;
-            tables.apply(writes)?;
-            ingested.add(part);
         }
         Ok(ingested)
     }
@@ -245,12 +272,10 @@ impl Member {
             for id in ids {
                 entries.extend(entry(tables, id)?);
             }
-            let mut run = Run::new(self, tables, membership);
-            for entry in &entries {
-                run.again(entry)?;
-            }
-            let (writes, part) = run.finish(None)?;
-            tables.apply(writes)?;
+            let mut entries = entries.iter();
+            let part = self.in_runs(tables, membership, &mut |run| {
+                entries.find_map(|entry| run.again(entry).transpose())
+            })?;
             ingested.add(part);
         }
         Ok(ingested)
@@ -349,6 +374,63 @@ pub(crate) struct Run<'a> {
     touched: BTreeSet<(ScopeId, DocumentId)>,
 }
 
+/// An entry of which a part is taken in.
+struct Opening {
+    id: EntryId,
+    scope: ScopeId,
+    provenance: Provenance,
+    row: EntryRow,
+    /// Those of one document stand together.
+    changes: Vec<OpenedChange>,
+    /// So many of them are taken in.
+    taken: usize,
+    reads_as_before: bool,
+    /// What is written, in this order, once all is taken in; until then it is as if nothing were.
+    at_last: Vec<(Kept, Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Opening {
+    fn waits_for(&mut self, number: u32, state: EntryState) {
+        self.row.state = state;
+        let key = locked_key(&self.scope, number, &self.id);
+        self.at_last.push((Kept::Locked, key, Some(Vec::new())));
+    }
+
+    fn is_spoilt(&mut self) {
+        self.row.state = EntryState::Spoilt;
+        let key = [self.scope.0.as_slice(), self.id.0.as_slice()].concat();
+        self.at_last.push((Kept::Spoilt, key, Some(Vec::new())));
+    }
+}
+
+/// Changes with those of one document together, else in their order.
+fn by_document(mut changes: Vec<OpenedChange>) -> Vec<OpenedChange> {
+    let mut order: HashMap<DocumentId, usize> = HashMap::new();
+    for change in &changes {
+        let next = order.len();
+        order.entry(change.document).or_insert(next);
+    }
+    changes.sort_by_key(|change| order.get(&change.document).copied());
+    changes
+}
+
+/// How many of these are taken in at a time: whole documents, unless one has too many changes.
+fn part_len(changes: &[OpenedChange]) -> usize {
+    let mut documents = 0;
+    let mut whole = 0;
+    for group in changes.chunk_by(|one, next| one.document == next.document) {
+        documents += 1;
+        if documents > PART_DOCUMENTS_MAX || whole + group.len() > PART_CHANGES_MAX {
+            break;
+        }
+        whole += group.len();
+    }
+    match whole {
+        0 => changes.len().min(PART_CHANGES_MAX),
+        whole => whole,
+    }
+}
+
 impl<'a> Run<'a> {
     pub(crate) fn new(
         member: &'a Member,
@@ -369,9 +451,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn journal_item(&mut self, of: ScopeLane, item: &JournalItem) -> Result<(), MemberError> {
+    fn is_full(&self) -> bool {
+        self.documents.bytes() >= RUN_BYTES
+    }
+
+    fn journal_item(&mut self, of: ScopeLane, item: &JournalItem) -> Result<Opening, MemberError> {
         let header = item.entry.header();
-        let mut row = EntryRow {
+        let row = EntryRow {
             of,
             position: item.after.position - 1,
             number: header.number,
@@ -392,9 +478,11 @@ impl<'a> Run<'a> {
                 .put(Kept::Applied, TRUST_HANGS.to_vec(), vec![1]);
         }
         self.ingested.entries += 1;
-        self.open(&item.entry, &mut row)?;
-        row.write(&id, &mut self.writes);
-        Ok(())
+        let mut opening = self.open(&item.entry, row)?;
+        let mark = codec::encode(&item.after);
+        let mark = (Kept::Applied, applied_key(of), Some(mark));
+        opening.at_last.push(mark);
+        Ok(opening)
     }
 
     /// Does the authority's word on this entry depend on which leaves reach it? Then it may itself be
@@ -411,37 +499,49 @@ impl<'a> Run<'a> {
         word(true) != word(false)
     }
 
-    fn again(&mut self, entry: &Entry) -> Result<(), MemberError> {
+    fn again(&mut self, entry: &Entry) -> Result<Option<Opening>, MemberError> {
         let id = entry.id();
         let Some(mut row) = EntryRow::read(&self.tables, &id)? else {
-            return Ok(());
+            return Ok(None);
         };
-        let header = entry.header();
-        let scope = header.log.scope;
-        self.writes
-            .delete(Kept::Locked, locked_key(&scope, header.key_number, &id));
-        self.writes
-            .delete(Kept::Locked, locked_key(&scope, CROWDED, &id));
         row.state = EntryState::Opened;
-        self.open(entry, &mut row)?;
-        row.write(&id, &mut self.writes);
-        Ok(())
+        let mut opening = self.open(entry, row)?;
+        let header = entry.header();
+        let waits = [header.key_number, CROWDED]
+            .map(|number| locked_key(&header.log.scope, number, &id))
+            .map(|key| (Kept::Locked, key, None));
+        // What it waits for now, if it does, is written after these.
+        opening.at_last.splice(0..0, waits);
+        Ok(Some(opening))
     }
 
-    /// Opens an entry and takes in what it holds; `row` says afterwards what became of it.
-    fn open(&mut self, entry: &Entry, row: &mut EntryRow) -> Result<(), MemberError> {
+    /// Opens an entry, to be taken in part by part.
+    fn open(&mut self, entry: &Entry, row: EntryRow) -> Result<Opening, MemberError> {
         let header = entry.header();
         let scope = header.log.scope;
+        let mut opening = Opening {
+            provenance: Provenance::Entry {
+                log: header.log,
+                number: header.number,
+                id: entry.id(),
+                authority: header.authority,
+            },
+            id: entry.id(),
+            scope,
+            row,
+            changes: Vec::new(),
+            taken: 0,
+            reads_as_before: false,
+            at_last: Vec::new(),
+        };
         if !self.membership.knows(header.authority) {
             self.writes
                 .put(Kept::Applied, UNKNOWN_AUTHORITY.to_vec(), vec![1]);
         }
         let Some(key) = self.member.keyring.for_entry(header) else {
             self.ingested.entries_locked += 1;
-            row.state = EntryState::Locked;
-            let key = locked_key(&scope, header.key_number, &entry.id());
-            self.writes.put(Kept::Locked, key, Vec::new());
-            return Ok(());
+            opening.waits_for(header.key_number, EntryState::Locked);
+            return Ok(opening);
         };
         // What a later format holds is not guessed at: a reader that knows it opens it.
         let known = header.version == FORMAT_VERSION;
@@ -451,17 +551,17 @@ impl<'a> Run<'a> {
             .and_then(|plain| batch::decode(&plain, &scope, &header.log.device).ok());
         let Some(items) = opened else {
             self.ingested.entries_unreadable += 1;
-            self.spoilt(&scope, entry, row);
-            return Ok(());
+            opening.is_spoilt();
+            return Ok(opening);
         };
-        row.changes = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        opening.row.changes = u32::try_from(items.len()).unwrap_or(u32::MAX);
         let mut changes = Vec::with_capacity(items.len());
         for item in items {
             match item {
                 Ok(change) => changes.push(change),
                 Err(_) => {
                     self.ingested.changes_quarantined += 1;
-                    self.spoilt(&scope, entry, row);
+                    opening.is_spoilt();
                 }
             }
         }
@@ -470,20 +570,38 @@ impl<'a> Run<'a> {
             let key = entry.id().0.to_vec();
             self.writes.put(Kept::EntryContents, key, contents);
         }
-        let provenance = Provenance::Entry {
-            log: header.log,
-            number: header.number,
-            id: entry.id(),
-            authority: header.authority,
-        };
-        let reads_as_before = self.reads_as_before(&provenance)?;
-        let verdicts = self.changes_of(&scope, &provenance, &changes, reads_as_before)?;
+        opening.reads_as_before = self.reads_as_before(&opening.provenance)?;
+        opening.changes = by_document(changes);
+        Ok(opening)
+    }
+
+    /// Takes in the next changes of an entry. Answers whether there are more.
+    fn take_part(&mut self, opening: &mut Opening) -> Result<bool, MemberError> {
+        let rest = opening.changes.get(opening.taken..).unwrap_or_default();
+        let count = part_len(rest);
+        let part = rest.get(..count).unwrap_or_default();
+        let verdicts = self.changes_of(
+            &opening.scope,
+            &opening.provenance,
+            part,
+            opening.reads_as_before,
+        )?;
+        opening.taken += count;
         if verdicts.contains(&Verdict::Crowded) {
-            row.state = EntryState::Crowded;
-            let key = locked_key(&scope, CROWDED, &entry.id());
-            self.writes.put(Kept::Locked, key, Vec::new());
+            opening.waits_for(CROWDED, EntryState::Crowded);
         }
-        Ok(())
+        Ok(opening.taken < opening.changes.len())
+    }
+
+    /// Writes what became of an entry that is wholly taken in.
+    fn finish_entry(&mut self, opening: Opening) {
+        opening.row.write(&opening.id, &mut self.writes);
+        for (kept, key, value) in opening.at_last {
+            match value {
+                Some(value) => self.writes.put(kept, key, value),
+                None => self.writes.delete(kept, key),
+            }
+        }
     }
 
     /// Does an own change read as it did in the outbox, now that it stands in this entry too? Then the
@@ -499,12 +617,6 @@ impl<'a> Run<'a> {
         let before = Provenance::Outbox { device: log.device };
         Ok(trust.word(&log.scope, &[before])?
             == trust.word(&log.scope, slice::from_ref(provenance))?)
-    }
-
-    fn spoilt(&mut self, scope: &ScopeId, entry: &Entry, row: &mut EntryRow) {
-        row.state = EntryState::Spoilt;
-        let key = [scope.0.as_slice(), entry.id().0.as_slice()].concat();
-        self.writes.put(Kept::Spoilt, key, Vec::new());
     }
 
     /// Takes in changes that stand in one place. Answers what became of those that were offered.
@@ -604,7 +716,7 @@ impl<'a> Run<'a> {
             }
         }
         catalogue::put(&self.tables, fresh, &mut self.writes)?;
-        self.writes.documents(&self.documents);
+        self.writes.documents(self.documents);
         Ok((self.writes.seal(&self.member.table_key), self.ingested))
     }
 

@@ -3,9 +3,9 @@
 
 use crate::Member;
 use crate::error::MemberError;
-use crate::ingest::EntryRow;
+use crate::ingest::{CROWDED, EntryRow};
 use crate::receipt::Exception;
-use crate::tables::Kept;
+use crate::tables::{Kept, Tables};
 use cairn_documents::{Documents, HeldChange, HeldState, Provenance};
 use cairn_store::Store;
 use cairn_wire::frame::ScopeLane;
@@ -22,6 +22,19 @@ pub enum Fault {
     NotOpened,
     /// It is opened, and something in it is not applied.
     Exception(Exception),
+}
+
+/// Why not all of an entry could be opened and offered to records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unread {
+    /// Its key is not held.
+    Locked,
+    /// Too much of its author waits: it is offered again when there is room.
+    Crowded,
+    /// It does not read as a batch of changes.
+    Wholly,
+    /// It reads, but for some of its changes.
+    InPart,
 }
 
 /// An entry that is not all applied.
@@ -67,7 +80,7 @@ impl Member {
                 *held = fault.min(*held);
             }
         };
-        for held in self.held_in(&tables, scope)? {
+        self.each_held_in(&tables, scope, &mut |held| {
             let exception = match held.state {
                 HeldState::Waiting(_) => Exception::Waiting,
                 HeldState::Stuck => Exception::Stuck,
@@ -78,7 +91,7 @@ impl Member {
                     add(Some(*id), Fault::Exception(exception));
                 }
             }
-        }
+        })?;
         tables.each(Kept::Spoilt, &scope.0, &mut |key, _| {
             let id = key.get(ScopeId::LEN..).and_then(EntryId::from_slice);
             add(id, Fault::Exception(Exception::Quarantined));
@@ -104,23 +117,69 @@ impl Member {
         Ok(faulty)
     }
 
-    /// Changes of a scope that are kept and no part of their documents.
-    pub fn held(
+    /// Calls `visit` with each change of a scope that is kept and no part of its document, in no order
+    /// that means anything.
+    pub fn each_held(
         &self,
         tables: &dyn Store,
         scope: &ScopeId,
-    ) -> Result<Vec<HeldChange>, MemberError> {
-        self.held_in(&self.tables(tables), scope)
+        visit: &mut dyn FnMut(HeldChange),
+    ) -> Result<(), MemberError> {
+        self.each_held_in(&self.tables(tables), scope, visit)
     }
 
-    fn held_in(
+    fn each_held_in(
         &self,
-        tables: &crate::tables::Tables<'_>,
+        tables: &Tables<'_>,
         scope: &ScopeId,
-    ) -> Result<Vec<HeldChange>, MemberError> {
+        visit: &mut dyn FnMut(HeldChange),
+    ) -> Result<(), MemberError> {
         Documents::new(tables)
-            .held(scope)
+            .each_held(scope, visit)
             .map_err(MemberError::from_shelf)
+    }
+
+    /// Calls `visit` with each entry of a scope of which not all could be opened and offered to records,
+    /// and why, in no order that means anything; one entry may have several reasons.
+    pub fn each_unread(
+        &self,
+        tables: &dyn Store,
+        scope: &ScopeId,
+        visit: &mut dyn FnMut(EntryId, Unread),
+    ) -> Result<(), MemberError> {
+        let tables = self.tables(tables);
+        tables.each(Kept::Spoilt, &scope.0, &mut |key, _| {
+            let Some(id) = key.get(ScopeId::LEN..).and_then(EntryId::from_slice) else {
+                return Ok(true);
+            };
+            let row = EntryRow::read(&tables, &id)?;
+            let wholly = row.is_none_or(|row| row.changes == 0);
+            visit(
+                id,
+                if wholly {
+                    Unread::Wholly
+                } else {
+                    Unread::InPart
+                },
+            );
+            Ok(true)
+        })?;
+        tables.each(Kept::Locked, &scope.0, &mut |key, _| {
+            let number = key.get(ScopeId::LEN..).and_then(<[u8]>::first_chunk);
+            let id = key.get(LOCKED_PREFIX_BYTES..).and_then(EntryId::from_slice);
+            if let Some((number, id)) = number.zip(id) {
+                let crowded = u32::from_be_bytes(*number) == CROWDED;
+                visit(
+                    id,
+                    if crowded {
+                        Unread::Crowded
+                    } else {
+                        Unread::Locked
+                    },
+                );
+            }
+            Ok(true)
+        })
     }
 
     /// The entries in which a record's changes stand, in order.

@@ -213,6 +213,12 @@ impl Storage for Tables<'_> {
         }
         Ok(())
     }
+
+    fn each(&self, table: Table, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), MemberError> {
+        self.each(Kept::Documents(table), prefix, &mut |key, value| {
+            Ok(visit(key, value).is_continue())
+        })
+    }
 }
 
 /// Rows to write together.
@@ -247,13 +253,10 @@ impl Writes {
         self.rows.get(&(kept, key)).map(|value| value.as_deref())
     }
 
-    pub(crate) fn documents(&mut self, writes: &cairn_documents::WriteSet) {
-        for (table, key, value) in writes.rows() {
-            self.rows.insert(
-                (Kept::Documents(table), key.to_vec()),
-                value.map(<[u8]>::to_vec),
-            );
-        }
+    pub(crate) fn documents(&mut self, writes: cairn_documents::WriteSet) {
+        let rows = writes.into_rows();
+        self.rows
+            .extend(rows.map(|(table, key, value)| ((Kept::Documents(table), key), value)));
     }
 
     pub(crate) fn seal(self, key: &TableKey) -> cairn_store::WriteSet {

@@ -10,6 +10,8 @@ use cairn_member::{Ingested, Member, MemberError, Moment, Saved, Sealed, TableKe
 use cairn_records::schema::{self, Kind};
 use cairn_records::{Edit, Envelope, input};
 use cairn_replica::holdings::{Origin, PeerLane};
+use cairn_store::index::IndexFactory;
+use cairn_store::index::memory_index::MemoryIndexFactory;
 use cairn_store::{Fresh, Incoming, ModelDisk, OpenOptions, SegmentStore, SideObject, Store};
 use cairn_wire::frame::{Cursor, ScopeLane};
 use cairn_wire::ids::{DeviceKey, Incarnation, Lane, ScopeId};
@@ -191,10 +193,19 @@ impl Programme {
 
     /// Opens a store on a disk that may hold one: its index is in memory, so it is rebuilt.
     pub fn open(&mut self, member: Member, disk: ModelDisk) -> Replica {
+        self.open_with(member, disk, Box::new(MemoryIndexFactory))
+    }
+
+    pub fn open_with(
+        &mut self,
+        member: Member,
+        disk: ModelDisk,
+        index: Box<dyn IndexFactory>,
+    ) -> Replica {
         let fresh = Fresh(self.draw.bytes());
         let mut options = OpenOptions::new(member.device(), fresh);
         options.programme = Some(self.log.programme());
-        let (store, _) = SegmentStore::open_model(disk.clone(), &options).unwrap();
+        let (store, _) = SegmentStore::open_on(disk.clone(), index, &options).unwrap();
         Replica {
             member,
             store: Box::new(store),
@@ -331,6 +342,22 @@ impl Replica {
             .unwrap();
         records.sort_by_key(|record| record["id"].to_string());
         records
+    }
+
+    /// Keeps the entries that another replica has, and takes none of them in.
+    pub fn keep_all_of(&mut self, other: &Replica) {
+        let origin = Origin {
+            peer: other.device(),
+            epoch: other.store.epoch(),
+        };
+        for of in other.store.journals() {
+            let items = other.store.journal(of, 0, usize::MAX).unwrap();
+            let incoming = items.into_iter().map(|item| Incoming {
+                entry: item.entry,
+                origins: vec![origin],
+            });
+            self.store.append(incoming.collect()).unwrap();
+        }
     }
 
     /// Sends all that this replica has to another, which takes it in.
