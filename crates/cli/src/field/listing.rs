@@ -217,16 +217,20 @@ fn on_screen(
     let (give, take) = channel();
     let give = move |one| give.send(one).is_ok();
     let total = device.each_listed(filter, Some(lines_max), give)?;
-    let rows: Vec<Vec<String>> = take
+    let mut rows: Vec<Vec<String>> = take
         .into_iter()
         .map(|one| {
             let doubled = !one.duplicates.is_empty();
             columns(&one, doubled, output.columns, output.verbose, &output.zone)
         })
         .collect();
+    if let Some(names) = names(&rows, output.verbose) {
+        rows.insert(0, names);
+    }
     let (text, shown) = output.table_fitting(rows, &spared(output.verbose), lines_max);
     output.bytes(output.marked(text).as_bytes());
-    Ok((total, shown as u64))
+    // The line of names is no record.
+    Ok((total, (shown as u64).saturating_sub(1)))
 }
 
 fn in_lines(
@@ -241,6 +245,8 @@ fn in_lines(
         let mut table = Table {
             rows: Vec::new(),
             spared: spared(verbose),
+            verbose,
+            named: false,
             width,
             color,
             pieces: Pieces::begin(give),
@@ -277,9 +283,15 @@ fn columns(
     if one.unsent > 0 {
         marks.push("not yet at the centre");
     }
+    // Without a number the code is its name.
+    let code = one.line.short_code();
+    let (number, code) = match &summary.local_id {
+        Some(number) => (number.clone(), code),
+        None => (code, String::new()),
+    };
     let mut row = vec![
-        text(&summary.local_id),
-        one.line.short_code(),
+        number,
+        code,
         summary.kind.clone(),
         words::cut(&text(class(summary)), class_max),
         text(state(summary)),
@@ -292,6 +304,44 @@ fn columns(
         row.insert(0, one.line.id.to_string());
     }
     row
+}
+
+/// Where the columns of a row stand whose names depend on what is listed.
+const CODE: usize = 1;
+const STATE: usize = 4;
+
+/// The names of the columns above these rows; nothing above none. Marks need no name.
+fn names(rows: &[Vec<String>], verbose: bool) -> Option<Vec<String>> {
+    let before = usize::from(verbose);
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(before + column));
+    let dated = |cell: &&String| cell.starts_with(|c: char| c.is_ascii_digit());
+    let dates = cells(STATE).filter(dated).count();
+    let state = match dates {
+        0 => "status",
+        _ if dates == rows.len() => "date",
+        _ => "status or date",
+    };
+    let code = match cells(CODE).all(String::is_empty) {
+        true => "",
+        false => "code",
+    };
+    let mut names: Vec<String> = [
+        "number",
+        code,
+        "kind",
+        "class",
+        state,
+        "size",
+        "area of work",
+        "recorded",
+        "",
+    ]
+    .map(str::to_owned)
+    .into();
+    if verbose {
+        names.insert(0, "id".to_owned());
+    }
+    (!rows.is_empty()).then_some(names)
 }
 
 /// The class of a hazard, the sort of anything else.
@@ -359,6 +409,9 @@ pub(super) fn marks(summary: &Summary) -> Vec<&'static str> {
 struct Table {
     rows: Vec<Vec<String>>,
     spared: [usize; 3],
+    verbose: bool,
+    /// Whether the columns have their names.
+    named: bool,
     width: Option<usize>,
     color: bool,
     pieces: Pieces,
@@ -366,7 +419,12 @@ struct Table {
 
 impl Table {
     fn align(&mut self) {
-        let rows = std::mem::take(&mut self.rows);
+        let mut rows = std::mem::take(&mut self.rows);
+        if !std::mem::replace(&mut self.named, true)
+            && let Some(names) = names(&rows, self.verbose)
+        {
+            rows.insert(0, names);
+        }
         let text = words::table(&rows, self.width, &self.spared);
         let text = if self.color {
             marks::coloured(&text)

@@ -149,7 +149,8 @@ fn ordered(name: &str, text: &str) -> String {
     match name.trim_end_matches("-colour") {
         "list" | "list-conflicts" | "list-kinds" => {
             let mut rows: Vec<String> = Vec::new();
-            for line in lines.split_off(1) {
+            // The command and the names of the columns stay where they are.
+            for line in lines.split_off(lines.len().min(2)) {
                 match rows.last_mut() {
                     // What did not fit stands further in, below its row.
                     Some(row) if line.starts_with("    ") => *row += &format!("\n{line}"),
