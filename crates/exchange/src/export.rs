@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_records::{
     Record,
-    json::present,
-    perimeter::Extent,
+    json::{present, utc},
+    perimeter::{Extent, Perimeter},
     schema::{self, Class, FieldType, Kind},
     value::Value,
 };
@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     csv::{CsvTable, cell_text, value_text},
+    fault::Refusal,
     geojson::{Drawing, Geometry, degrees, geometry_text, wkt_text},
 };
 
@@ -27,7 +28,13 @@ pub(crate) const ACCURACY: &str = "perimeter_accuracy_m";
 const ASSUMED: &str = "assumed";
 const IMPORT_KEY: &str = "import_key";
 const CONTENT_KEY: &str = "content_key";
-const DERIVED: [&str; 12] = [
+/// That a feature is not a record, but what somebody proposes for the outline of one.
+const PROPOSAL: &str = "proposal";
+/// The id of that record, who proposes it and when.
+const PROPOSAL_OF: &str = "proposal_of";
+const PROPOSED_BY: &str = "proposed_by";
+const PROPOSED_AT: &str = "proposed_at";
+const DERIVED: [&str; 16] = [
     ACCURACY,
     "area_m2",
     ASSUMED,
@@ -37,7 +44,11 @@ const DERIVED: [&str; 12] = [
     "flags",
     IMPORT_KEY,
     METHOD,
+    PROPOSAL,
+    PROPOSAL_OF,
     "proposals",
+    PROPOSED_AT,
+    PROPOSED_BY,
     RADIUS,
     "record_kind",
 ];
@@ -143,6 +154,67 @@ pub fn export_feature(id: &str, record: &Record, import_key: Option<&[u8; 32]>) 
     feature
 }
 
+/// Outlines that wait for a decision, as features that follow the record's own, so that a map shows
+/// both. They bear no mark of a record, and are not taken for one when they come back.
+#[must_use]
+pub fn export_proposals(id: &str, record: &Record) -> Vec<ExportFeature> {
+    let Some(reading) = record.fields.get("perimeter") else {
+        return Vec::new();
+    };
+    let proposed = reading.values.iter().filter(|shown| shown.proposal);
+    let outlines = proposed.filter_map(|shown| Some((shown, shown.value.as_perimeter()?)));
+    outlines
+        .zip(1..)
+        .map(|((shown, perimeter), number)| {
+            let mut properties = BTreeMap::new();
+            properties.insert("area_m2".to_owned(), json!(perimeter.region().area_m2()));
+            let place = place_of_perimeter(perimeter, &mut properties);
+            properties.insert(PROPOSAL.to_owned(), json!(true));
+            properties.insert(PROPOSAL_OF.to_owned(), json!(id));
+            properties.insert(PROPOSED_BY.to_owned(), json!(shown.by));
+            let at = shown.recorded_at_s.and_then(utc);
+            properties.insert(PROPOSED_AT.to_owned(), json!(at));
+            if let Some(reason) = &shown.reason {
+                properties.insert("reason".to_owned(), json!(reason));
+            }
+            let number_of_record = record.reads("local_id").as_text();
+            properties.insert("local_id".to_owned(), json!(number_of_record));
+            properties.insert("record_kind".to_owned(), json!(record.kind));
+            ExportFeature {
+                // Behind the record's own feature and before the next one's.
+                id: format!("{id}-proposal-{number:04}"),
+                properties,
+                place,
+            }
+        })
+        .collect()
+}
+
+/// Whether a row of a file is the outline that somebody proposes for a record: why it is not taken.
+pub(crate) fn proposal_refused(properties: &BTreeMap<String, Json>) -> Option<Refusal> {
+    let is = match properties.get(PROPOSAL)? {
+        Json::Bool(is) => *is,
+        Json::Number(number) => number.as_u64() == Some(1),
+        Json::String(text) => ["true", "1"].contains(&text.trim().to_lowercase().as_str()),
+        _ => false,
+    };
+    let text = |name: &str| properties.get(name).and_then(Json::as_str);
+    let of = text(PROPOSAL_OF).filter(|of| is && !of.is_empty())?;
+    let shown = |text: &str| text.chars().take(60).collect::<String>();
+    let by = text(PROPOSED_BY).map_or(String::new(), |by| format!(" by {}", shown(by)));
+    let on = text(PROPOSED_AT)
+        .and_then(|at| at.get(..10))
+        .map_or(String::new(), |day| format!(" of {day}"));
+    Some(Refusal::new(
+        "proposal",
+        format!(
+            "The row is an outline proposed{by}{on} for {}, not a record: it was not taken.",
+            shown(text("local_id").unwrap_or(of))
+        ),
+        "The record's own row says what counts. A proposal travels with cairn sync; to make one here: cairn edit ID --geojson FILE.",
+    ))
+}
+
 fn place(record: &Record, properties: &mut BTreeMap<String, Json>) -> Place {
     let region = record.region();
     if let Some(region) = region {
@@ -153,28 +225,30 @@ fn place(record: &Record, properties: &mut BTreeMap<String, Json>) -> Place {
     }
     let reading = record.fields.get("perimeter");
     match (reading.map(|reading| &reading.reads), region) {
-        (Some(Value::Perimeter(perimeter)), _) => {
-            let extent = match &perimeter.extent {
-                Extent::Rings(_) => "surveyed",
-                Extent::Circle { .. } => "not surveyed",
-            };
-            properties.insert("extent".to_owned(), json!(extent));
-            if let Some(method) = &perimeter.method {
-                properties.insert(METHOD.to_owned(), json!(method));
-            }
-            if let Some(accuracy_dm) = perimeter.accuracy_dm {
-                properties.insert(ACCURACY.to_owned(), json!(f64::from(accuracy_dm) / 10.0));
-            }
-            match &perimeter.extent {
-                Extent::Rings(shape) => Place::Area(shape.polygons().to_vec()),
-                Extent::Circle { centre, radius_m } => {
-                    properties.insert(RADIUS.to_owned(), json!(radius_m));
-                    Place::Position(*centre)
-                }
-            }
-        }
+        (Some(Value::Perimeter(perimeter)), _) => place_of_perimeter(perimeter, properties),
         (_, Some(region)) => Place::Area(region.polygons().to_vec()),
         _ => Place::None,
+    }
+}
+
+fn place_of_perimeter(perimeter: &Perimeter, properties: &mut BTreeMap<String, Json>) -> Place {
+    let extent = match &perimeter.extent {
+        Extent::Rings(_) => "surveyed",
+        Extent::Circle { .. } => "not surveyed",
+    };
+    properties.insert("extent".to_owned(), json!(extent));
+    if let Some(method) = &perimeter.method {
+        properties.insert(METHOD.to_owned(), json!(method));
+    }
+    if let Some(accuracy_dm) = perimeter.accuracy_dm {
+        properties.insert(ACCURACY.to_owned(), json!(f64::from(accuracy_dm) / 10.0));
+    }
+    match &perimeter.extent {
+        Extent::Rings(shape) => Place::Area(shape.polygons().to_vec()),
+        Extent::Circle { centre, radius_m } => {
+            properties.insert(RADIUS.to_owned(), json!(radius_m));
+            Place::Position(*centre)
+        }
     }
 }
 

@@ -484,6 +484,9 @@ impl Plan {
             properties,
             mut warnings,
         } = content;
+        if let Some(refusal) = export::proposal_refused(&properties) {
+            return Err(refusal);
+        }
         for place in &self.places {
             let Some(found) = place.read(&properties, converter, &mut warnings)? else {
                 continue;

@@ -23,7 +23,9 @@ mod surroundings;
 mod values;
 
 pub use csv::{CsvTable, CsvWriter};
-pub use export::{ExportFeature, ExportRow, export_feature, export_row, export_table};
+pub use export::{
+    ExportFeature, ExportRow, export_feature, export_proposals, export_row, export_table,
+};
 pub use fault::{BadFile, BadRequest, FileFault, Refusal, SingleFault, Warning};
 pub use geojson::{
     Drawing, Feature, FeatureRow, GeoJsonReader, GeoJsonWriter, Geometry, Outline, WriteError,

@@ -189,6 +189,25 @@ fn a_decimal_comma_is_no_position() {
     assert_eq!(code(feature("Point", beyond)), "bad_coordinates");
     // Height and a measure of an older standard.
     assert!(one(feature("Point", "[17.9,44.1,0,0]")).is_ok());
+    // Three numbers are longitude, latitude and height, and may have been 17,9 and 44.
+    for (kind, coordinates) in [
+        ("Point", "[17,9,44]"),
+        (
+            "Polygon",
+            "[[[17,9,44],[18.5,9,44],[18.5,9.5,44],[17,9,44]]]",
+        ),
+    ] {
+        let warnings = one(feature(kind, coordinates)).unwrap().warnings;
+        let codes: Vec<&str> = warnings.iter().map(|warning| warning.code).collect();
+        assert_eq!(codes, ["decimal_comma"], "{coordinates}");
+        assert!(warnings[0].message.contains("height"), "{warnings:?}");
+    }
+    // What is no number at all ends the file, and the reason is near.
+    let text = collection(&[feature("Point", "[17,9,44,05]")]);
+    let (rows, fault) = read(text.as_bytes()).unwrap();
+    let fault = fault.unwrap();
+    assert_eq!((rows.len(), fault.code()), (0, "not_json"));
+    assert!(fault.hint().contains("comma"), "{}", fault.hint());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io::Cursor};
 use automerge::{Automerge, ROOT, ReadDoc};
 use cairn_exchange::{
     Drawing, ExportFeature, GeoJsonReader, GeoJsonWriter, Geometry, Import, ImportOptions,
-    ImportRow, Mapping, SAMPLE_AREAS, SAMPLE_GEOJSON, export_feature,
+    ImportRow, Mapping, SAMPLE_AREAS, SAMPLE_GEOJSON, export_feature, export_proposals,
 };
 use cairn_records::{
     ChangeFacts, Edit, Envelope, Record, apply_edit, apply_root,
@@ -400,6 +400,79 @@ fn conflicts_are_named_and_both_rings_are_drawn() {
         panic!("an area")
     };
     assert_eq!(polygons.len(), 3, "the first ring and both new ones");
+}
+
+#[test]
+fn a_proposed_outline_follows_its_record_and_is_not_taken_for_one() {
+    let row = rows(SAMPLE_GEOJSON, &Mapping::default()).remove(0);
+    let mut document = document(&row.edits);
+    let seen = read(&document, &facts).unwrap();
+    let feature = exported(1, &document);
+    let Drawing::Area([polygon]) = feature.drawing() else {
+        panic!("one area")
+    };
+    let id = feature.id.clone();
+    assert!(export_proposals(&id, &seen).is_empty());
+    let corners = polygon.outer.corners();
+    let middle = |of: fn(&Position) -> i32| {
+        corners.iter().map(|at| i64::from(of(at))).sum::<i64>() / corners.len() as i64
+    };
+    let (lat, lon) = (middle(|at| at.lat_e7), middle(|at| at.lon_e7));
+    let half = |of: i32, middle: i64| (i64::from(of) + middle) / 2;
+    let smaller = corners
+        .iter()
+        .map(|at| Position::new(half(at.lat_e7, lat), half(at.lon_e7, lon)).unwrap());
+    let shape = Shape::from_ring(Ring::new(smaller.collect()).unwrap()).unwrap();
+    let edit = Edit::Set {
+        field: "perimeter".into(),
+        value: cairn_records::Value::Perimeter(cairn_records::Perimeter::rings(shape)),
+        reason: Some("walked the edge".into()),
+    };
+    let mut transaction = document.transaction();
+    apply_edit(&mut transaction, kind(), &seen, &[edit]).unwrap();
+    transaction.commit();
+
+    let record = read(&document, &facts).unwrap();
+    let own = exported(1, &document);
+    assert_eq!(
+        own.properties["area_m2"], feature.properties["area_m2"],
+        "nothing shrinks"
+    );
+    let proposals = export_proposals(&id, &record);
+    let [proposed] = proposals.as_slice() else {
+        panic!("{proposals:?}")
+    };
+    let properties = &proposed.properties;
+    assert_eq!(properties["proposal"], true);
+    assert_eq!(properties["proposal_of"], id.as_str());
+    assert_eq!(properties["proposed_by"], "T1");
+    assert_eq!(properties["reason"], "walked the edge");
+    let area = |feature: &ExportFeature| feature.properties["area_m2"].as_u64().unwrap();
+    assert!(area(proposed) < area(&own));
+
+    let bytes = written(&[own, proposed.clone(), exported(2, &document)]);
+    let import = Import::open(
+        Cursor::new(&bytes),
+        kind(),
+        &Mapping::default(),
+        &ImportOptions::default(),
+    )
+    .unwrap();
+    assert!(
+        !import.unmapped().iter().any(|name| name.contains("propos")),
+        "{:?}",
+        import.unmapped()
+    );
+    let results: Vec<_> = import.map(|row| row.unwrap().result).collect();
+    assert!(results[0].is_ok() && results[2].is_ok());
+    let refusal = results[1].as_ref().unwrap_err();
+    assert_eq!(refusal.code, "proposal");
+    assert!(refusal.message.contains("by T1"), "{}", refusal.message);
+
+    // A column of that name in somebody else's file means nothing.
+    let mut foreign = proposed.clone();
+    foreign.properties = [("proposal".to_owned(), true.into())].into();
+    assert_eq!(rows(&written(&[foreign]), &Mapping::default()).len(), 1);
 }
 
 fn ring(size: i64) -> impl Strategy<Value = Ring> {

@@ -10,7 +10,8 @@ use cairn_device::records::Record;
 use cairn_device::records::schema::{self, Kind};
 use cairn_device::{Device, Filter, Line};
 use cairn_exchange::{
-    CsvTable, CsvWriter, GeoJsonWriter, WriteError, export_feature, export_row, export_table,
+    CsvTable, CsvWriter, GeoJsonWriter, WriteError, export_feature, export_proposals, export_row,
+    export_table,
 };
 use cairn_wire::ids::DocumentId;
 use serde_json::json;
@@ -57,14 +58,15 @@ pub fn export(arguments: &Export, device: &Device, output: &Output) -> Result<En
         path,
         chosen: &chosen,
     };
+    let proposals;
     if path == Path::new("-") {
-        match records.write(std::io::stdout().lock(), false) {
+        proposals = match records.write(std::io::stdout().lock(), false) {
             // Whoever reads has read enough.
             Err(failure) if failure.code == CLOSED => return Ok(Ended::Done),
             written => written?,
-        }
+        };
     } else {
-        into_file(&records)?;
+        proposals = into_file(&records)?;
         output.answer(
             &json!({
                 "schema": "cairn.export/1",
@@ -74,12 +76,20 @@ pub fn export(arguments: &Export, device: &Device, output: &Output) -> Result<En
                     Format::Csv => "csv",
                 },
                 "records": lines.len(),
+                "proposals": proposals,
             }),
             String::new,
         );
     }
+    let proposed = match proposals {
+        0 => String::new(),
+        proposals => format!(
+            ", and {} marked as such",
+            count(proposals, "proposed outline")
+        ),
+    };
     output.say(&format!(
-        "{} written. Positions of hazards are sensitive: share the file with care.",
+        "{} written{proposed}. Positions of hazards are sensitive: share the file with care.",
         count(lines.len() as u64, "record")
     ));
     Ok(Ended::Done)
@@ -196,7 +206,8 @@ fn each(lines: &[Line], device: &Device, give: Give<'_>) -> Result<(), Failure> 
     Ok(())
 }
 
-fn into_file(records: &Records<'_>) -> Result<(), Failure> {
+/// Answers how many proposals were written.
+fn into_file(records: &Records<'_>) -> Result<u64, Failure> {
     let path = records.path;
     let wrong = |error: std::io::Error| Failure::file("writing", path, &error);
     if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
@@ -212,38 +223,49 @@ fn into_file(records: &Records<'_>) -> Result<(), Failure> {
         .prefix(".cairn-export-")
         .tempfile_in(folder)
         .map_err(wrong)?;
-    records.write(beside.as_file(), true)?;
+    let proposals = records.write(beside.as_file(), true)?;
     beside.as_file().sync_all().map_err(wrong)?;
     beside.persist(path).map_err(|error| wrong(error.error))?;
     // On the disk itself, so that the new name survives a power cut.
     File::open(folder)
         .and_then(|folder| folder.sync_all())
-        .map_err(wrong)
+        .map_err(wrong)?;
+    Ok(proposals)
 }
 
 impl Records<'_> {
-    /// `for_people`: not a pipe, whose reader needs no mark.
-    fn write(&self, out: impl Write, for_people: bool) -> Result<(), Failure> {
+    /// `for_people`: not a pipe, whose reader needs no mark. Answers how many proposals were written.
+    fn write(&self, out: impl Write, for_people: bool) -> Result<u64, Failure> {
         let out = BufWriter::new(out);
         match self.chosen {
             Chosen::Geojson => self.write_geojson(out),
-            Chosen::Csv { table, mark } => self.write_csv(out, table, *mark && for_people),
+            Chosen::Csv { table, mark } => {
+                self.write_csv(out, table, *mark && for_people)?;
+                Ok(0)
+            }
         }
     }
 
-    fn write_geojson(&self, out: impl Write) -> Result<(), Failure> {
+    fn write_geojson(&self, out: impl Write) -> Result<u64, Failure> {
         let wrong = |error: WriteError| match error {
             WriteError::Io(error) => self.failed(&error),
             WriteError::Order => Failure::new("internal", error.to_string()),
         };
         let mut writer = GeoJsonWriter::new(out).map_err(wrong)?;
+        let mut proposals = 0;
         each(self.lines, self.device, &mut |_, id, record, key| {
-            let feature = export_feature(id, record, key);
-            writer
-                .write(id, feature.drawing(), &feature.properties)
-                .map_err(wrong)
+            let own = export_feature(id, record, key);
+            let proposed = export_proposals(id, record);
+            proposals += proposed.len() as u64;
+            for feature in std::iter::once(own).chain(proposed) {
+                writer
+                    .write(&feature.id, feature.drawing(), &feature.properties)
+                    .map_err(wrong)?;
+            }
+            Ok(())
         })?;
-        writer.finish().map_err(wrong).map(drop)
+        writer.finish().map_err(wrong)?;
+        Ok(proposals)
     }
 
     fn write_csv(&self, out: impl Write, table: &CsvTable, mark: bool) -> Result<(), Failure> {

@@ -258,9 +258,9 @@ pub(crate) fn coordinates_of(
             if coordinates.as_array().is_none_or(Vec::is_empty) {
                 return Err(empty());
             }
-            let mut altitude = false;
-            let position = position_of(coordinates, converter, &mut altitude)?;
-            altitude_dropped(altitude, warnings);
+            let mut heights = Heights::default();
+            let position = position_of(coordinates, converter, &mut heights)?;
+            heights.dropped(warnings);
             return Ok(Geometry::Position(position));
         }
         "Polygon" => std::slice::from_ref(coordinates),
@@ -286,7 +286,7 @@ pub(crate) fn coordinates_of(
             ));
         }
     };
-    let mut altitude = false;
+    let mut heights = Heights::default();
     let mut corners_left = limits::PERIMETER_VERTICES_MAX;
     let mut polygons = Vec::new();
     for list in lists {
@@ -294,14 +294,14 @@ pub(crate) fn coordinates_of(
             list,
             converter,
             &mut corners_left,
-            &mut altitude,
+            &mut heights,
             warnings,
         )?);
     }
     if polygons.is_empty() {
         return Err(empty());
     }
-    altitude_dropped(altitude, warnings);
+    heights.dropped(warnings);
     let shape = Shape::new(polygons).map_err(shape_refused)?;
     if shape.crosses_itself() {
         warnings.push(Warning::new(
@@ -312,12 +312,27 @@ pub(crate) fn coordinates_of(
     Ok(Geometry::Area(shape))
 }
 
-fn altitude_dropped(altitude: bool, warnings: &mut Vec<Warning>) {
-    if altitude {
-        warnings.push(Warning::new(
-            "altitude_dropped",
-            "Heights in the coordinates were left out.",
-        ));
+/// Third numbers of positions, which say a height and are left out.
+#[derive(Default)]
+struct Heights {
+    seen: bool,
+    /// Longitude, latitude and height all without a fraction: “17,9,44” with commas as decimal signs?
+    whole: bool,
+}
+
+impl Heights {
+    fn dropped(self, warnings: &mut Vec<Warning>) {
+        if self.whole {
+            warnings.push(Warning::new(
+                "decimal_comma",
+                "A position is three whole numbers: the third was left out as a height. Was a comma written as the decimal sign? Then the place is wrong: look at it on the map.",
+            ));
+        } else if self.seen {
+            warnings.push(Warning::new(
+                "altitude_dropped",
+                "Heights in the coordinates were left out.",
+            ));
+        }
     }
 }
 
@@ -333,7 +348,7 @@ fn polygon_of(
     rings: &Value,
     converter: &Converter,
     corners_left: &mut usize,
-    altitude: &mut bool,
+    heights: &mut Heights,
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<Polygon>, Refusal> {
     let Value::Array(rings) = rings else {
@@ -347,10 +362,10 @@ fn polygon_of(
     let Some(outer) = rings.next() else {
         return Ok(None);
     };
-    let outer = ring_of(outer, converter, corners_left, altitude, warnings)?;
+    let outer = ring_of(outer, converter, corners_left, heights, warnings)?;
     let mut holes = Vec::new();
     for hole in rings {
-        let hole = ring_of(hole, converter, corners_left, altitude, warnings)?;
+        let hole = ring_of(hole, converter, corners_left, heights, warnings)?;
         if hole.is_empty() {
             continue;
         }
@@ -378,7 +393,7 @@ fn ring_of(
     corners: &Value,
     converter: &Converter,
     corners_left: &mut usize,
-    altitude: &mut bool,
+    heights: &mut Heights,
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<Position>, Refusal> {
     let Value::Array(corners) = corners else {
@@ -390,7 +405,7 @@ fn ring_of(
     }
     let mut ring = Vec::with_capacity(corners.len());
     for corner in corners {
-        ring.push(position_of(corner, converter, altitude)?);
+        ring.push(position_of(corner, converter, heights)?);
     }
     if ring.len() > 2 && ring.first() != ring.last() {
         warnings.push(Warning::new(
@@ -424,7 +439,7 @@ fn nesting() -> Refusal {
 fn position_of(
     corner: &Value,
     converter: &Converter,
-    altitude: &mut bool,
+    heights: &mut Heights,
 ) -> Result<Position, Refusal> {
     let Value::Array(numbers) = corner else {
         return Err(nesting());
@@ -446,7 +461,10 @@ fn position_of(
             "Export the file anew as GeoJSON.",
         ));
     };
-    *altitude |= number(2).is_some_and(|height| height != 0.0);
+    if number(2).is_some_and(|height| height != 0.0) {
+        heights.seen = true;
+        heights.whole |= numbers.iter().all(whole);
+    }
     converter.position(lon, lat)
 }
 

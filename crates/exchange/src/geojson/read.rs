@@ -226,6 +226,12 @@ impl<R: Read> GeoJsonReader<R> {
         let result = if extent.whole {
             feature::read(&self.keep, &self.reading).map_err(|bad| {
                 let at = extent.start + bad.offset as u64;
+                let hint = match bad.what.as_str() {
+                    "invalid number" => {
+                        "Was a comma written as the decimal sign, as in 44,05? GeoJSON has points: export the file anew."
+                    }
+                    _ => "Copy the file again from where it came, or export it anew.",
+                };
                 FileFault::file(
                     "not_json",
                     Some(at),
@@ -235,7 +241,7 @@ impl<R: Read> GeoJsonReader<R> {
                         bad.what,
                         self.features
                     ),
-                    "Copy the file again from where it came, or export it anew.",
+                    hint,
                 )
             })?
         } else {
