@@ -10,6 +10,9 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 /// Below this there is nothing to tell in a plain line.
 const PLAIN_FROM_BYTES: u64 = 10_000;
 
+/// Seconds after which a pace says something.
+const PACE_FROM_S: u64 = 10;
+
 /// How far one piece of work has come, in bytes.
 pub struct Progress<'a> {
     output: &'a Output,
@@ -75,6 +78,14 @@ impl<'a> Progress<'a> {
             _ => format!("{}: {done}, {}/s", self.doing, words::bytes(rate)),
         };
         self.output.say(&line);
+    }
+
+    /// Seconds left, as soon as the work's pace says something.
+    pub fn left_s(&self, bytes: u64) -> Option<u64> {
+        let elapsed_s = self.began.elapsed().as_secs();
+        let whole = self.bytes_whole?;
+        let rate = bytes.checked_div(elapsed_s)?;
+        (elapsed_s >= PACE_FROM_S && rate > 0).then(|| whole.saturating_sub(bytes) / rate)
     }
 
     /// Words in between.

@@ -10,7 +10,7 @@ use crate::arguments::Import as Arguments;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::words::{count, grouped, listed};
+use crate::words::{age, count, grouped, listed};
 use cairn_device::records::geometry::Position;
 use cairn_device::records::json::utc;
 use cairn_device::records::schema::Kind;
@@ -31,6 +31,8 @@ use std::sync::mpsc::channel;
 const ROWS_AT_ONCE: usize = 4096;
 /// … and no more of the file than this.
 const BYTES_AT_ONCE: u64 = 16 * 1024 * 1024;
+/// Seconds left from which people are told that they may do something else.
+const LONG_S: u64 = 120;
 /// Columns that are named where they are not mapped.
 const UNMAPPED_SHOWN: usize = 30;
 
@@ -49,10 +51,17 @@ pub fn import(arguments: &Arguments, device: &Device, output: &Output) -> Result
     let mut rows = Import::open(BufReader::new(file), kind, &mapping, &options)?;
     let mut run = Run::begin(arguments, kind, scope, device, rows.unmapped());
     let mut progress = Progress::begin(output, "Importing", Some(rows.outline().bytes));
+    let mut told = false;
     for row in rows.by_ref() {
         match row {
             Ok(row) => {
                 progress.at(row.byte);
+                if !told && let Some(left_s) = progress.left_s(row.byte) {
+                    told = true;
+                    if left_s >= LONG_S {
+                        progress.say(&takes_long(left_s, arguments.dry_run));
+                    }
+                }
                 run.row(row)?;
             }
             Err(fault) => run.report.stopped(&fault),
@@ -69,6 +78,17 @@ pub fn import(arguments: &Arguments, device: &Device, output: &Output) -> Result
     } else {
         Ended::Partly
     })
+}
+
+/// What people need to know who wait.
+fn takes_long(left_s: u64, dry_run: bool) -> String {
+    let left = age(left_s);
+    match dry_run {
+        true => format!("The file is large: this will take about {left}. Nothing is saved."),
+        false => format!(
+            "The file is large: this will take about {left}. What is saved stays: if it is interrupted, run the same command again and it goes on with the rest."
+        ),
+    }
 }
 
 fn options(
