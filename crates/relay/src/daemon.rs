@@ -269,6 +269,11 @@ impl Relay {
     }
 
     /// What opening found that a person should know, a sentence each.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     #[must_use]
     pub fn found(&self) -> &[String] {
         &self.found

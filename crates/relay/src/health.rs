@@ -4,6 +4,7 @@
 //! opened, so that a rebuild can be seen. Whoever asks slowly, or too much, is put off: a request has
 //! [`REQUEST_BYTES_MAX`] and [`ANSWER_WITHIN`], and so many are answered at a time.
 
+use crate::accepting::serve_each;
 use crate::daemon::Shared;
 use crate::metrics;
 use std::net::SocketAddr;
@@ -11,7 +12,6 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// A request's head at most.
@@ -128,26 +128,14 @@ impl Drop for HealthServer {
 }
 
 async fn accept(listener: TcpListener, condition: Arc<Condition>, within: Duration) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let condition = Arc::clone(&condition);
-                tokio::spawn(async move {
-                    // Whoever is too slow, or gone, gets no answer.
-                    let _ = tokio::time::timeout(within, serve(stream, &condition)).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "health is not answered");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
+    serve_each(listener, CONNECTIONS_MAX, "health", |stream| {
+        let condition = Arc::clone(&condition);
+        async move {
+            // Whoever is too slow, or gone, gets no answer.
+            let _ = tokio::time::timeout(within, serve(stream, &condition)).await;
         }
-    }
+    })
+    .await;
 }
 
 async fn serve(mut stream: TcpStream, condition: &Condition) -> std::io::Result<()> {

@@ -17,6 +17,7 @@
 //!
 //! Logs (`tracing`) hold no coordinate, name or key.
 
+mod accepting;
 mod audit;
 pub mod authority;
 pub mod backup;

@@ -25,5 +25,6 @@ pub use segment_store::{MemoryStore, OpenOptions, SegmentStore};
 pub use error::{IndexError, StoreError};
 pub use port::{
     Appended, AuthorityAppended, AuthorityFork, BadStretch, Fresh, Incoming, NextOwn, OpenReport,
-    OutboxFrame, Rebuilt, Row, Rows, SideObject, Store, TableName, VerifyReport, WriteSet,
+    OutboxFrame, Rebuilt, Row, Rows, SideObject, Store, TableName, VerifyReport, Verifying,
+    WriteSet,
 };

@@ -4,7 +4,7 @@ use crate::error::StoreError;
 use cairn_keys::grant::Grant;
 use cairn_replica::holdings::{Holdings, Origin, PeerRecord};
 use cairn_wire::Entry;
-use cairn_wire::frame::{Backlog, ScopeLane};
+use cairn_wire::frame::{Backlog, JournalMark, ScopeLane};
 use cairn_wire::ids::{DeviceKey, EntryId, Epoch, Incarnation, Lane, LogId, ProgrammeId, ScopeId};
 
 /// Random bytes for whatever an opening or a repair may have to draw anew: 8 for the epoch, 16 for
@@ -292,6 +292,77 @@ pub struct VerifyReport {
 /// Problems that a report lists.
 pub const PROBLEMS_MAX: usize = 256;
 
+/// Segment bytes that are looked over in one slice, up to one frame more …
+pub const VERIFY_SLICE_BYTES: u64 = 1024 * 1024;
+/// … and entries or rows, each of which costs reads of the index.
+pub const VERIFY_SLICE_ROWS: u64 = 512;
+
+/// A check that is under way.
+#[derive(Debug, Clone)]
+pub struct Verifying {
+    pub(crate) deep: bool,
+    pub(crate) report: VerifyReport,
+    pub(crate) stage: VerifyStage,
+    /// Number that the next frame should have.
+    pub(crate) next_frame: u64,
+    /// Frames that the store knows to have been lost.
+    pub(crate) accounted: u64,
+    pub(crate) done_bytes: u64,
+    pub(crate) of_bytes: u64,
+}
+
+/// How far it has come.
+#[derive(Debug, Clone)]
+pub(crate) enum VerifyStage {
+    /// Frames, from this segment and offset on.
+    Frames(u64, u64),
+    /// Rows of journals, as they ended when the last frame was read.
+    Journals(Vec<JournalCheck>),
+    Done,
+}
+
+/// A journal whose rows are looked over.
+#[derive(Debug, Clone)]
+pub(crate) struct JournalCheck {
+    pub(crate) of: ScopeLane,
+    pub(crate) end: JournalMark,
+    pub(crate) at: JournalMark,
+}
+
+impl Verifying {
+    /// Begins.
+    #[must_use]
+    pub fn new(deep: bool) -> Self {
+        Self {
+            deep,
+            report: VerifyReport::default(),
+            stage: VerifyStage::Frames(0, 0),
+            next_frame: 1,
+            accounted: 0,
+            done_bytes: 0,
+            of_bytes: 0,
+        }
+    }
+
+    /// Everything was read.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self.stage, VerifyStage::Done)
+    }
+
+    /// Bytes of segments that were read, and how many there were when it began.
+    #[must_use]
+    pub fn progress_bytes(&self) -> (u64, u64) {
+        (self.done_bytes, self.of_bytes)
+    }
+
+    /// What was found, once it is done.
+    #[must_use]
+    pub fn into_report(self) -> VerifyReport {
+        self.report
+    }
+}
+
 impl VerifyReport {
     /// Is everything as it was written? Losses that an epoch has accounted for count as sound.
     #[must_use]
@@ -411,7 +482,17 @@ pub trait Store: Holdings + Send + Sync {
     fn lost_frames(&self) -> u64;
 
     /// Reads everything and says what is wrong; `deep` verifies signatures too.
-    fn verify(&self, deep: bool) -> Result<VerifyReport, StoreError>;
+    fn verify(&self, deep: bool) -> Result<VerifyReport, StoreError> {
+        let mut verifying = Verifying::new(deep);
+        while !verifying.is_done() {
+            self.verify_some(&mut verifying)?;
+        }
+        Ok(verifying.report)
+    }
+
+    /// A slice of it, so that others get their turn in between: at most [`VERIFY_SLICE_BYTES`] and
+    /// [`VERIFY_SLICE_ROWS`]. What is written meanwhile may be looked over or not.
+    fn verify_some(&self, verifying: &mut Verifying) -> Result<(), StoreError>;
 
     /// Writes again what the segments have lost and the index still holds whole, then makes the index anew
     /// from the segments; draws a new epoch and incarnation if frames are missing that were not known to

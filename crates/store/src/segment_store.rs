@@ -16,7 +16,7 @@ use crate::layout::{self, Identity, Life, SideClass};
 use crate::port::{
     Appended, AuthorityAppended, AuthorityFork, Fresh, Incoming, KEY_BYTES_MAX, NextOwn,
     OUTBOX_BYTES_MAX, OpenReport, OutboxFrame, Rows, STATE_BYTES_MAX, SideObject, Store, TableName,
-    VerifyReport, WriteSet,
+    Verifying, WriteSet,
 };
 use crate::segments::{Location, Segments};
 use cairn_keys::authority::{self, AuthorityError};
@@ -523,8 +523,8 @@ impl<D: Disk> Store for SegmentStore<D> {
         self.contents.progress.lost_frames
     }
 
-    fn verify(&self, deep: bool) -> Result<VerifyReport, StoreError> {
-        self.check_everything(deep)
+    fn verify_some(&self, verifying: &mut Verifying) -> Result<(), StoreError> {
+        self.check_some(verifying)
     }
 
     fn repair(&mut self, fresh: Fresh) -> Result<OpenReport, StoreError> {

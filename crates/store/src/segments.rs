@@ -249,6 +249,16 @@ impl<D: Disk> Segments<D> {
         }
     }
 
+    /// Bytes of all files.
+    pub fn bytes(&self) -> Result<u64, StoreError> {
+        let lengths = self.numbers.iter().map(|number| {
+            self.disk
+                .len(&segment_name(*number))
+                .map_err(StoreError::disk("reading a segment"))
+        });
+        lengths.sum()
+    }
+
     /// Reads all frames.
     pub fn scan_all(&self) -> Scan<'_, D> {
         self.scan(0, 0, 1)
@@ -343,6 +353,12 @@ impl<D: Disk> Scan<'_, D> {
             self.file = Some(file);
             return Ok(Some(scanned));
         }
+    }
+
+    /// Where it goes on: segment and offset, for [`Segments::scan`].
+    #[must_use]
+    pub fn place(&self) -> Option<(u64, u64)> {
+        self.file.as_ref().map(|file| (file.number, file.at))
     }
 
     /// Segment and length, if what was read last ended in a whole frame or a bare header: writing may go on there.

@@ -7,7 +7,7 @@ use cairn_replica::holdings::{Origin, PairRecord, PeerLane, PeerRecord, digest_o
 use cairn_store::index::memory_index::MemoryIndexFactory;
 use cairn_store::{
     Incoming, ModelDisk, OpenReport, SegmentStore, SideObject, Store, StoreError, TableName,
-    WriteSet,
+    Verifying, WriteSet,
 };
 use cairn_wire::frame::{Backlog, Cursor, Digest, JournalMark};
 use cairn_wire::ids::{DeviceKey, EntryId, Epoch, Incarnation, ProgrammeId};
@@ -100,6 +100,7 @@ conformance!(
     peers_are_remembered,
     reads_come_in_pieces,
     a_sound_store_verifies,
+    a_check_in_slices_finds_the_same_while_others_write,
     repair_changes_nothing_that_was_sound,
     too_much_is_refused_and_harms_nothing,
 );
@@ -536,6 +537,37 @@ fn a_sound_store_verifies(home: &mut dyn Home) {
     assert_eq!((report.entries, report.frames), (31, 33));
     // Made-up signatures are seen when one looks deep.
     assert_eq!(store.verify(true).unwrap().problem_count, 31);
+}
+
+fn a_check_in_slices_finds_the_same_while_others_write(home: &mut dyn Home) {
+    let (mut store, _) = home.open();
+    let mut author = Author::new(URGENT, 1, 1);
+    let mut written = 1200;
+    store.append(incoming(&author.write_many(written))).unwrap();
+    let whole = store.verify(false).unwrap();
+    let mut verifying = Verifying::new(false);
+    let mut slices = 0;
+    while !verifying.is_done() {
+        let (done, of) = verifying.progress_bytes();
+        assert!(done <= of);
+        store.verify_some(&mut verifying).unwrap();
+        slices += 1;
+    }
+    assert!(slices >= 4, "{slices}");
+    assert_eq!(verifying.into_report(), whole);
+
+    // Another author begins in the middle, and writes in every turn.
+    let mut verifying = Verifying::new(false);
+    let mut other = Author::new(URGENT, 2, 1);
+    for _ in 0..10 {
+        store.append(incoming(&other.write_many(7))).unwrap();
+        written += 7;
+        store.verify_some(&mut verifying).unwrap();
+    }
+    assert!(verifying.is_done());
+    let report = verifying.into_report();
+    assert!(report.is_sound(), "{report:?}");
+    assert!((1200..=written as u64).contains(&report.entries));
 }
 
 fn repair_changes_nothing_that_was_sound(home: &mut dyn Home) {

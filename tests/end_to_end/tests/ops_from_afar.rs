@@ -72,7 +72,7 @@ fn ops_ask_from_afar_what_they_ask_beside_the_relay() {
         &["north/hazards:r", "south/hazards:rw+decide"],
     );
     let relay = address(&centre);
-    laptop.sync();
+    // Which asks, and never syncs: it is not called silent.
 
     for question in [
         &["devices"][..],

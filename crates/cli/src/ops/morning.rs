@@ -12,7 +12,11 @@ const COLUMNS: usize = 80;
 const TEAMS_MAX: usize = 24;
 
 pub(super) fn lines(answer: &Json, output: &Output) -> String {
-    let columns = output.columns.unwrap_or(COLUMNS);
+    lines_within(answer, output, output.columns.unwrap_or(COLUMNS))
+}
+
+/// The same for a terminal that may have another width by now.
+pub(super) fn lines_within(answer: &Json, output: &Output, columns: usize) -> String {
     let mut screen = Screen {
         text: String::new(),
         columns,

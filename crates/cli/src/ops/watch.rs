@@ -5,14 +5,17 @@ use super::relay::Relay;
 use crate::Ended;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::words;
 use cairn_relay::ops::OpsRequest;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The other screen of the terminal, without a cursor.
-const ENTER: &str = "\x1b[?1049h\x1b[?25l";
-const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+/// The other screen of the terminal, without a cursor; what is too wide is cut off, not wrapped.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+/// Narrower than this nothing is laid out.
+const COLUMNS_MIN: usize = 40;
 /// Exit code of whoever may not ask.
 const NOT_PERMITTED: u8 = 5;
 /// Faster helps nobody.
@@ -27,10 +30,15 @@ impl OtherScreen {
         Self
     }
 
-    /// Draws from the top; what stood below and to the right goes.
-    fn draw(&self, text: &str) {
-        let rows = terminal_size::terminal_size().map_or(24, |(_, rows)| usize::from(rows.0));
+    /// Draws from the top what `text` says within so many columns, as the terminal is now; what stood
+    /// below and to the right goes.
+    fn draw(&self, text: impl FnOnce(usize) -> String) {
+        let size = terminal_size::terminal_size();
+        let (columns, rows) = size.map_or((80, 24), |(columns, rows)| {
+            (usize::from(columns.0), usize::from(rows.0))
+        });
         let mut frame = String::from("\x1b[H");
+        let text = text(columns.max(COLUMNS_MIN));
         for line in text.lines().take(rows.saturating_sub(1)) {
             frame.push_str(line);
             frame.push_str("\x1b[K\r\n");
@@ -70,12 +78,17 @@ pub(super) fn watch(relay: Relay, every: Duration, output: &Output) -> Result<En
         tick.tick().await;
         loop {
             match (&answer, &screen) {
-                (Ok(answer), Some(screen)) => screen.draw(&morning::lines(answer, output)),
+                (Ok(answer), Some(screen)) => {
+                    screen.draw(|columns| morning::lines_within(answer, output, columns));
+                }
                 (Ok(answer), None) => output.answer(answer, || morning::lines(answer, output)),
                 // It will not be told another thing.
                 (Err(failure), _) if failure.exit == NOT_PERMITTED => return Err(failure.clone()),
                 (Err(failure), Some(screen)) => {
-                    screen.draw(&format!("{}\nIt is asked again.", failure.message));
+                    screen.draw(|columns| {
+                        let message = words::wrapped(&failure.message, columns).join("\n");
+                        format!("{message}\nIt is asked again.")
+                    });
                 }
                 (Err(failure), None) => output.failure(failure),
             }

@@ -1,7 +1,7 @@
 //! The lines of an answer: how far long work has come, then the answer itself.
 
 use cairn_wire::limits;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 /// Schema of a line that is not the answer yet.
@@ -16,6 +16,22 @@ pub(crate) struct Gone;
 impl Lines {
     pub(crate) fn new(lines: mpsc::Sender<Vec<u8>>) -> Self {
         Self(lines)
+    }
+
+    /// Says how far it has come: so many bytes of so many.
+    pub(super) async fn progress(
+        &self,
+        doing: &str,
+        done_bytes: u64,
+        of_bytes: u64,
+    ) -> Result<(), Gone> {
+        let line = json!({
+            "schema": PROGRESS,
+            "doing": doing,
+            "done_bytes": done_bytes,
+            "of_bytes": of_bytes,
+        });
+        self.say(&line).await
     }
 
     /// The answer.

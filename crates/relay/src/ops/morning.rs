@@ -163,6 +163,8 @@ fn conflict(one: &SafetyConflict) -> Value {
 
 fn teams(status: &Value, now_s: u64) -> Value {
     let mut devices = status["devices"].as_array().cloned().unwrap_or_default();
+    // A laptop of ops asks, and is no team unless something waits on it.
+    devices.retain(|device| device["role"] != "ops" || device["backlog"].as_u64() > Some(0));
     let mut counts = [0u64; 3];
     for device in &mut devices {
         let synced = device["last_sync"].as_str().and_then(seconds);
@@ -249,6 +251,7 @@ mod tests {
             device("never", None, 0),
             device("busy", Some(3600), 9),
             device("silent", Some(6 * 86_400), 46),
+            json!({ "name": "laptop", "role": "ops", "backlog": null }),
         ]});
         let teams = teams(&status, now_s);
         let names: Vec<_> = teams["devices"]

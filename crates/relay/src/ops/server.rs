@@ -6,6 +6,7 @@ use super::{
     OpsError, OpsRequest, audit, backup, days, deciding, devices, morning, records, sessions,
     set_aside, status, verifying,
 };
+use crate::accepting::serve_each;
 use crate::daemon::Shared;
 use crate::folder::SocketPath;
 use cairn_wire::limits;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Requests that are worked on at a time.
@@ -65,27 +66,15 @@ impl OpsServer {
 }
 
 async fn accept(listener: UnixListener, shared: Arc<Shared>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let shared = Arc::clone(&shared);
-                tokio::spawn(async move {
-                    if let Err(error) = serve(stream, &shared).await {
-                        tracing::debug!(%error, "a connection of ops broke");
-                    }
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the socket of ops does not accept");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+    serve_each(listener, CONNECTIONS_MAX, "ops", |stream| {
+        let shared = Arc::clone(&shared);
+        async move {
+            if let Err(error) = serve(stream, &shared).await {
+                tracing::debug!(%error, "a connection of ops broke");
             }
         }
-    }
+    })
+    .await;
 }
 
 async fn serve(stream: UnixStream, shared: &Shared) -> std::io::Result<()> {

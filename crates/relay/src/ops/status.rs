@@ -45,7 +45,10 @@ pub(super) async fn status(shared: &Shared, stale_s: u64) -> Result<Value, OpsEr
     for (object, device) in devices.iter_mut().zip(&facts.devices) {
         let contact = shared.contacts().get(&device.device).cloned();
         let heard_s = contact.as_ref().and_then(|contact| contact.last_sync_s);
-        let stale = heard_s.is_none_or(|heard_s| now_s.saturating_sub(heard_s) >= stale_s);
+        let waits = contact.as_ref().and_then(|contact| contact.backlog) > Some(0);
+        // A laptop of ops asks, and need not sync.
+        let stale = (waits || device.role != Role::Ops)
+            && heard_s.is_none_or(|heard_s| now_s.saturating_sub(heard_s) >= stale_s);
         let Some(object) = object.as_object_mut() else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! Reading everything and saying what is wrong with it.
+//! Reading everything and saying what is wrong with it, a slice at a time.
 
 use super::SegmentStore;
 use crate::contents::{entry_row, of_log};
@@ -7,49 +7,109 @@ use crate::error::StoreError;
 use crate::frame::Kind;
 use crate::index::{IndexWrites, Table};
 use crate::layout::{JournalRow, Life, journal_key, log_entry_key};
-use crate::port::{BAD_STRETCHES_MAX, PROBLEMS_MAX, VerifyReport};
+use crate::port::{
+    BAD_STRETCHES_MAX, JournalCheck, PROBLEMS_MAX, VERIFY_SLICE_BYTES, VERIFY_SLICE_ROWS,
+    VerifyReport, VerifyStage, Verifying,
+};
 use crate::segments::{Location, Scanned};
+use cairn_wire::frame::JournalMark;
 use cairn_wire::{Entry, EntryId, hash};
 
+/// Rows of journals in one slice: each costs one read of the index.
+const JOURNAL_SLICE_ROWS: u64 = 8 * VERIFY_SLICE_ROWS;
+
 impl<D: Disk> SegmentStore<D> {
-    pub(super) fn check_everything(&self, deep: bool) -> Result<VerifyReport, StoreError> {
+    /// A slice of the check.
+    pub(super) fn check_some(&self, verifying: &mut Verifying) -> Result<(), StoreError> {
         self.check_alive()?;
-        let mut report = VerifyReport::default();
-        let mut scan = self.segments.scan_all();
-        let (mut next, mut accounted) = (1, 0);
-        while let Some(scanned) = scan.step()? {
+        match std::mem::replace(&mut verifying.stage, VerifyStage::Done) {
+            VerifyStage::Frames(segment, offset) => {
+                if verifying.of_bytes == 0 {
+                    verifying.of_bytes = self.segments.bytes()?;
+                }
+                verifying.stage = self.check_frames(verifying, segment, offset)?;
+            }
+            VerifyStage::Journals(journals) => {
+                verifying.stage = self.check_journals(&mut verifying.report, journals)?;
+            }
+            VerifyStage::Done => {}
+        }
+        Ok(())
+    }
+
+    fn check_frames(
+        &self,
+        verifying: &mut Verifying,
+        segment: u64,
+        offset: u64,
+    ) -> Result<VerifyStage, StoreError> {
+        let Verifying { deep, report, .. } = verifying;
+        let mut scan = self.segments.scan(segment, offset, verifying.next_frame);
+        let (mut bytes, mut entries) = (0, 0);
+        while bytes < VERIFY_SLICE_BYTES && entries < VERIFY_SLICE_ROWS {
+            let Some(scanned) = scan.step()? else {
+                return Ok(self.frames_checked(verifying));
+            };
             let (location, header, body) = match scanned {
                 Scanned::Frame(location, header, body) => (location, header, body),
                 Scanned::Bad(bad) => {
+                    bytes += bad.to - bad.from;
                     if report.bad_stretches.len() < BAD_STRETCHES_MAX {
                         report.bad_stretches.push(bad);
                     }
                     continue;
                 }
             };
+            bytes += location.end() - location.offset;
             report.frames += 1;
-            report.lost_frames += header.number.saturating_sub(next);
-            next = next.max(header.number.saturating_add(1));
+            report.lost_frames += header.number.saturating_sub(verifying.next_frame);
+            verifying.next_frame = verifying.next_frame.max(header.number.saturating_add(1));
             match Kind::from_byte(header.kind) {
                 Some(Kind::Entry) => {
+                    entries += 1;
                     report.entries += 1;
-                    self.check_entry(location, body, deep, &mut report)?;
+                    self.check_entry(location, body, *deep, report)?;
                 }
                 Some(Kind::Life) => {
-                    accounted = Life::parse(&body).map_or(accounted, |life| life.lost_frames);
+                    let life = Life::parse(&body);
+                    verifying.accounted = life.map_or(verifying.accounted, |life| life.lost_frames);
                 }
                 _ => {}
             }
         }
+        verifying.done_bytes += bytes;
+        let (segment, offset) = scan.place().unwrap_or((segment, offset));
+        Ok(VerifyStage::Frames(segment, offset))
+    }
+
+    /// All frames were read, in a turn in which nothing is written: the journals end where they do now.
+    fn frames_checked(&self, verifying: &mut Verifying) -> VerifyStage {
+        verifying.done_bytes = verifying.of_bytes;
+        let report = &mut verifying.report;
+        let next = verifying.next_frame;
         report.lost_frames += self.segments.next_frame().saturating_sub(next);
-        if report.lost_frames != accounted {
-            let lost = report.lost_frames;
+        if report.lost_frames != verifying.accounted {
+            let (lost, accounted) = (report.lost_frames, verifying.accounted);
             report.note(format!(
                 "{lost} frames are missing, {accounted} were known to be; it needs a repair"
             ));
         }
-        self.check_index_counts(&mut report)?;
-        Ok(report)
+        let ends = self.contents.ends.iter();
+        let journals: Vec<JournalCheck> = ends
+            .map(|(of, end)| JournalCheck {
+                of: *of,
+                end: end.mark,
+                at: JournalMark::default(),
+            })
+            .collect();
+        let entries: u64 = journals.iter().map(|journal| journal.end.position).sum();
+        if entries != report.entries {
+            let read = report.entries;
+            report.note(format!(
+                "the journals have {entries} entries, the segments {read}; it needs a repair"
+            ));
+        }
+        VerifyStage::Journals(journals)
     }
 
     fn check_entry(
@@ -114,31 +174,33 @@ impl<D: Disk> SegmentStore<D> {
     }
 
     /// Every journal has a row for every position, and their running hash comes out.
-    fn check_index_counts(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
-        let mut entries = 0;
-        for (of, end) in &self.contents.ends {
-            let mut running = [0; 8];
-            for position in 0..end.mark.position {
+    fn check_journals(
+        &self,
+        report: &mut VerifyReport,
+        mut journals: Vec<JournalCheck>,
+    ) -> Result<VerifyStage, StoreError> {
+        let mut rows = 0;
+        while let Some(JournalCheck { of, end, at }) = journals.last_mut() {
+            while at.position < end.position {
+                if rows >= JOURNAL_SLICE_ROWS {
+                    return Ok(VerifyStage::Journals(journals));
+                }
+                rows += 1;
                 let row = self
                     .index
-                    .get(Table::Journal, &journal_key(*of, position))?;
+                    .get(Table::Journal, &journal_key(*of, at.position))?;
                 match row.as_deref().and_then(JournalRow::parse) {
-                    Some(row) => running = hash::journal_step(running, &row.id),
-                    None => report.note(format!("a journal lacks position {position}")),
+                    Some(row) => at.hash = hash::journal_step(at.hash, &row.id),
+                    None => report.note(format!("a journal lacks position {}", at.position)),
                 }
+                at.position += 1;
             }
-            if running != end.mark.hash {
+            if at.hash != end.hash {
                 report.note("a journal's running hash does not come out".to_owned());
             }
-            entries += end.mark.position;
+            journals.pop();
         }
-        if entries != report.entries {
-            let read = report.entries;
-            report.note(format!(
-                "the journals have {entries} entries, the segments {read}; it needs a repair"
-            ));
-        }
-        Ok(())
+        Ok(VerifyStage::Done)
     }
 }
 
