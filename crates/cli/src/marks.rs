@@ -3,7 +3,7 @@
 //! Colour only repeats what the words say, so nothing is lost without it.
 
 /// Somebody is in danger, or people disagree about it.
-const ALARMS: [&str; 3] = ["CONFLICT", "INSIDE", "CONTRADICTED"];
+const ALARMS: [&str; 4] = ["CONFLICT", "INSIDE", "CONTRADICTED", "ACT NOW"];
 /// Something waits for somebody.
 const OPEN: [&str; 5] = [
     "proposal",
@@ -78,6 +78,7 @@ mod tests {
             coloured("INSIDE  HA-1\n    not verified"),
             "\x1b[1;31mINSIDE\x1b[0m  HA-1\n    \x1b[33mnot verified\x1b[0m"
         );
+        assert_eq!(coloured("ACT NOW\n"), "\x1b[1;31mACT NOW\x1b[0m\n");
         for plain in [
             "because: it is a proposal of ours",
             "narrative: CONFLICTING words",

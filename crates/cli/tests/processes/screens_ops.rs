@@ -1,7 +1,7 @@
 //! The screens of those who look after a programme: the morning, who has a record, what was done.
 
 use super::shapes::Relay;
-use super::stage::{Laptop, WIDTHS, compare};
+use super::stage::{Laptop, WIDTHS, compare, uncoloured};
 use super::{Said, program};
 
 const SCOPE: &str = "north/hazards:rw";
@@ -55,9 +55,16 @@ fn screens_of_a_morning() {
         ("ops-check", vec!["check", "sync"]),
     ] {
         for columns in WIDTHS {
-            let said = calm(said(&relay, columns, &arguments));
+            let plain = calm(said(&relay, columns, &arguments));
             let typed = [&["ops"][..], &arguments].concat();
-            compare(name, columns, &typed, &said, "");
+            compare(name, columns, &typed, &plain, "");
+            // In colour the same is said; only screens with a mark differ.
+            let colour = [&arguments[..], &["--color", "always"]].concat();
+            let coloured = calm(said(&relay, columns, &colour));
+            assert_eq!(uncoloured(&coloured.out), plain.out, "{name}");
+            if coloured.out != plain.out {
+                compare(&format!("{name}-colour"), columns, &typed, &coloured, "");
+            }
         }
     }
 }
