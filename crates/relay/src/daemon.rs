@@ -268,12 +268,12 @@ impl Relay {
         &self.shared.engine
     }
 
-    /// What opening found that a person should know, a sentence each.
     #[cfg(test)]
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
 
+    /// What opening found that a person should know, a sentence each.
     #[must_use]
     pub fn found(&self) -> &[String] {
         &self.found
