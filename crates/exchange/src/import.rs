@@ -7,7 +7,7 @@ use std::{
 
 use cairn_records::{
     Edit,
-    geometry::Position,
+    geometry::{Position, Shape, area_m2},
     input,
     perimeter::Perimeter,
     schema::{self, Field, FieldType, Kind},
@@ -43,6 +43,9 @@ const NEVER_BY_NAME: [&str; 10] = [
     "decisions",
     "suggestions",
 ];
+
+/// A hazard of more square metres is looked at: its boundary is often that of a district.
+const LARGE_M2: f64 = 1e8;
 
 /// How a file is read.
 #[derive(Debug, Clone, Default)]
@@ -501,6 +504,14 @@ impl Plan {
             break;
         }
         self.beside.look(&geometry, &mut warnings)?;
+        if let Geometry::Area(shape) = &geometry
+            && drawn_m2(shape) > LARGE_M2
+        {
+            warnings.push(Warning::new(
+                "very_large",
+                "The area is larger than 100 km²: is it the border of a district rather than of a hazard, or do its coordinates belong to another reference system?",
+            ));
+        }
         let exported = export::Mark::of(&geometry, &properties);
         let nowhere = geometry == Geometry::Nowhere;
         let mut edits: Vec<Edit> = extent(self.kind, geometry, &properties)?
@@ -575,6 +586,12 @@ impl Plan {
             warnings,
         })
     }
+}
+
+/// About the area within a boundary, in square metres.
+fn drawn_m2(shape: &Shape) -> f64 {
+    let polygons = shape.polygons().iter();
+    polygons.map(|polygon| area_m2(&polygon.outer)).sum()
 }
 
 fn field_of(edit: &Edit) -> &str {

@@ -21,6 +21,8 @@ pub struct ImportReport {
     pub unchanged: u64,
     /// Rows that are records already, or are the same as an earlier row.
     pub duplicates: u64,
+    /// Those of them that are the same as an earlier row, as far as their columns are mapped.
+    pub equal_rows: u64,
     /// Rows that were not taken, by number, as many as are listed.
     pub refused: Vec<RefusedRow>,
     /// How many were not taken.
@@ -117,6 +119,7 @@ impl Default for ImportReport {
             updated: 0,
             unchanged: 0,
             duplicates: 0,
+            equal_rows: 0,
             refused: Vec::new(),
             refused_count: 0,
             warnings: Vec::new(),
@@ -165,6 +168,7 @@ impl ImportReport {
     pub fn duplicate(&mut self, row: u64, of_row: Option<u64>) {
         self.considered += 1;
         self.duplicates += 1;
+        self.equal_rows += u64::from(of_row.is_some());
         if self.duplicate_rows.len() < limits::EXCHANGE_REPORT_ROWS_MAX {
             self.duplicate_rows.push(DuplicateRow { row, of_row });
         }
@@ -237,6 +241,7 @@ mod tests {
             (&json["considered"], &json["taken"], &json["duplicates"]),
             (&3.into(), &1.into(), &1.into())
         );
+        assert_eq!(json["equal_rows"], 1);
         assert_eq!(json["refused"][0]["row"], 2);
         assert_eq!(json["refused"][0]["reason"], "no_geometry");
         assert_eq!(json["refused"][0]["message"], "None.");

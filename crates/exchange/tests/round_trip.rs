@@ -403,6 +403,26 @@ fn conflicts_are_named_and_both_rings_are_drawn() {
 }
 
 #[test]
+fn an_area_of_the_size_of_a_district_is_looked_at() {
+    for (size, codes) in [(0.05, &[][..]), (0.2, &["very_large"])] {
+        let ring = serde_json::json!([[
+            [17.0, 44.0],
+            [17.0 + size, 44.0],
+            [17.0 + size, 44.0 + size],
+            [17.0, 44.0]
+        ]]);
+        let feature = serde_json::json!({
+            "type": "Feature",
+            "properties": {},
+            "geometry": { "type": "Polygon", "coordinates": ring },
+        });
+        let row = rows(feature.to_string().as_bytes(), &Mapping::default()).remove(0);
+        let said: Vec<&str> = row.warnings.iter().map(|warning| warning.code).collect();
+        assert_eq!(said, codes, "{size}");
+    }
+}
+
+#[test]
 fn a_proposed_outline_follows_its_record_and_is_not_taken_for_one() {
     let row = rows(SAMPLE_GEOJSON, &Mapping::default()).remove(0);
     let mut document = document(&row.edits);

@@ -301,14 +301,21 @@ fn answer(report: &ImportReport, dry_run: bool, output: &Output) -> Result<(), F
         0 => String::new(),
         unchanged => format!(", {} unchanged", grouped(unchanged)),
     };
+    let equal = match report.equal_rows {
+        0 => String::new(),
+        equal => format!(", {} the same as an earlier row", grouped(equal)),
+    };
     output.say(&format!(
-        "{}: {} {verb}, {} updated{unchanged}, {} here already, {} refused.",
+        "{}: {} {verb}, {} updated{unchanged}, {} here already{equal}, {} refused.",
         count(report.considered, "row"),
         grouped(report.taken),
         grouped(report.updated),
-        grouped(report.duplicates),
+        grouped(report.duplicates.saturating_sub(report.equal_rows)),
         grouped(report.refused_count)
     ));
+    if report.equal_rows > 0 && !report.unmapped.is_empty() {
+        output.say("Rows that differ only in columns which are not mapped count as the same. To keep them apart, map a column in which they differ, such as --map local_id=COLUMN, or name it with --key COLUMN.");
+    }
     if let Some(fault) = &report.fault {
         output.say(&format!("{} {}", fault.message, fault.hint));
     }
