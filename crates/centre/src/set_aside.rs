@@ -11,12 +11,15 @@ use cairn_documents::{HeldChange, HeldState, Provenance};
 use cairn_member::places::Unread;
 use cairn_wire::ids::{DeviceKey, EntryId, ScopeId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Characters of a reason, or of a person's name, that are kept.
 const WORDS_MAX: usize = 500;
 /// Things that are listed of one scope; there may be more.
-const LISTED_MAX: usize = 10_000;
+const LISTED_MAX: usize = 4_000;
+/// Of these, changes of one device that only wait, and such that never pass by themselves: a flood of
+/// one hides nothing of another one's.
+const LISTED_OF_DEVICE_MAX: usize = 1_000;
 
 /// Why something is no part of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,9 +126,29 @@ impl Centre {
 
     /// How many things are set aside, cannot pass by themselves, and nobody has looked at.
     pub fn undecided(&self) -> Result<u64, CentreError> {
-        let all = self.set_aside(None)?;
-        let open = |it: &&SetAside| it.decision.is_none() && !it.state.passes();
-        Ok(all.iter().filter(open).count() as u64)
+        let mut open = 0;
+        let mut failed = None;
+        let mut count = |id: String| match self.decision(&id) {
+            Ok(decision) => open += u64::from(decision.is_none()),
+            Err(error) => failed = Some(error),
+        };
+        for scope in self.scopes() {
+            self.member
+                .each_held(&*self.tables, &scope, &mut |change| {
+                    if !matches!(change.state, HeldState::Waiting(_)) {
+                        count(change.hash.to_string());
+                    }
+                })?;
+            let mut unread = BTreeSet::new();
+            self.member
+                .each_unread(&*self.tables, &scope, &mut |id, why| {
+                    if matches!(why, Unread::Wholly | Unread::InPart) {
+                        unread.insert(id);
+                    }
+                })?;
+            unread.into_iter().for_each(|id| count(id.to_string()));
+        }
+        failed.map_or(Ok(open), Err)
     }
 
     /// The one thing that goes by the beginning of its id.
@@ -171,12 +194,13 @@ impl Centre {
         let scope_name = self.member.scope_name(&self.membership, scope);
         // What only waits may be a flood, and takes nobody's place.
         let (mut firm, mut waiting) = (Vec::new(), Vec::new());
+        let mut listed: BTreeMap<(DeviceKey, bool), usize> = BTreeMap::new();
         self.member.each_held(&*self.tables, scope, &mut |change| {
-            let among = match change.state {
-                HeldState::Waiting(_) => &mut waiting,
-                HeldState::Quarantined(_) | HeldState::Stuck => &mut firm,
-            };
-            if among.len() < LISTED_MAX {
+            let waits = matches!(change.state, HeldState::Waiting(_));
+            let of_device = listed.entry((change.device, waits)).or_default();
+            let among = if waits { &mut waiting } else { &mut firm };
+            if *of_device < LISTED_OF_DEVICE_MAX && among.len() < LISTED_MAX {
+                *of_device += 1;
                 among.push(change);
             }
         })?;

@@ -17,7 +17,10 @@ pub(super) async fn list(
 ) -> Result<Value, OpsError> {
     let scope = scope_asked(shared, asker, scope).await?;
     let listed = listed(shared, asker, scope, None).await?;
-    Ok(json!({ "schema": "cairn.ops.quarantine/1", "set_aside": listed }))
+    let mut answer = json!({ "schema": "cairn.ops.quarantine/1" });
+    // They may be many, and the macro would copy them.
+    answer["set_aside"] = Value::Array(listed);
+    Ok(answer)
 }
 
 /// What is set aside in a scope, by a device, or at all.
@@ -92,7 +95,7 @@ async fn one(shared: &Shared, found: SetAside) -> Result<Value, OpsError> {
 async fn in_json(shared: &Shared, found: Vec<SetAside>) -> Result<Vec<Value>, OpsError> {
     shared
         .with_store(move |authority, store| {
-            let objects = found.iter().map(|one| {
+            let objects = found.into_iter().map(|one| {
                 let name = one
                     .device
                     .map(|device| authority.member_name(store, &device));
