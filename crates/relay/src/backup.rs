@@ -11,10 +11,12 @@
 //!
 //! What restoring does beyond copying stands at [`restore()`].
 
+mod beside;
 mod create;
 mod read;
 mod restore;
 
+pub(crate) use beside::keep as keep_log;
 pub(crate) use create::point;
 pub use create::{Created, create};
 pub use read::{Verified, verify};

@@ -1,6 +1,7 @@
 //! Running a relay: store, sessions, authority, centre and the socket of ops, until it is told to stop.
 
 use crate::authority::{Authority, AuthorityParts, Clock, random};
+use crate::backup;
 use crate::centre_thread::{CentreHandle, CentreThread, OpenCentre};
 use crate::config::{self, Config, Health, Override, Settings};
 use crate::contacts::Contacts;
@@ -600,6 +601,9 @@ async fn watch_engine(shared: Arc<Shared>, failing: watch::Sender<Option<String>
         if shared.authority.is_restored() {
             hear_after_restore(&shared).await;
         }
+        if seen.is_none_or(|seen| seen.authority != pulse.authority) {
+            keep_log_beside_backup(&shared).await;
+        }
         let grew = seen.is_none_or(|seen| {
             (seen.journals, seen.authority, seen.side_objects)
                 != (pulse.journals, pulse.authority, pulse.side_objects)
@@ -608,6 +612,23 @@ async fn watch_engine(shared: Arc<Shared>, failing: watch::Sender<Option<String>
             centre.grown();
         }
         seen = Some(pulse);
+    }
+}
+
+/// What the authority signs is durable in two places as soon as there was a backup.
+async fn keep_log_beside_backup(shared: &Shared) {
+    let log = shared.engine.call(|store| {
+        let entries = store.authority_entries(0, usize::MAX);
+        entries.map(|entries| (store.programme().to_string(), entries))
+    });
+    // An engine that stopped, or a store that failed, says so elsewhere.
+    let Ok(Ok((programme, entries))) = log.await else {
+        return;
+    };
+    let folder = shared.folder.clone();
+    let kept = tokio::task::spawn_blocking(move || backup::keep_log(&folder, &programme, &entries));
+    if let Ok(Err(error)) = kept.await {
+        tracing::warn!(%error, "the authority's log is not written beside the last backup; make a new one");
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `data/` | the relay's store: sealed entries and the authority's log, nothing readable |
 //! | `centre/` | the centre's device key, and `data/`, the store of what it opened |
 //! | `audit.jsonl` | what ops did |
+//! | `backups` | the folder in which the last backup was put, as text |
 //! | `contacts.json` | when which device was last heard of |
 //! | `cairnd.sock`, `address`, `health` | where a running daemon is reached |
 
@@ -96,6 +97,10 @@ impl Folder {
     #[must_use]
     pub fn audit(&self) -> PathBuf {
         self.0.join("audit.jsonl")
+    }
+
+    pub(crate) fn backups(&self) -> PathBuf {
+        self.0.join("backups")
     }
 
     pub(crate) fn contacts(&self) -> PathBuf {

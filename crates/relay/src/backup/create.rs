@@ -1,6 +1,8 @@
 //! Making a backup.
 
-use super::{BackupError, Listed, MANIFEST, MANIFEST_HASH, Manifest, SCHEMA, is_left_out, stores};
+use super::{
+    BackupError, Listed, MANIFEST, MANIFEST_HASH, Manifest, SCHEMA, beside, is_left_out, stores,
+};
 use crate::daemon::Shared;
 use crate::error::RelayError;
 use crate::folder::{self, Folder};
@@ -148,6 +150,9 @@ pub fn create(dir: &Path, destination: &Path) -> Result<Created, BackupError> {
         .len();
     let while_running = running.is_none();
     drop(running);
+    if let Err(error) = beside::remember(&folder, &file) {
+        tracing::warn!(%error, "what is signed from now on is not written beside this backup");
+    }
     if while_running {
         let done = OpsRequest::BackupDone {
             bytes,

@@ -1,7 +1,7 @@
 //! Restoring a backup.
 
 use super::read::{Secrets, Unpack, Verified, check_hashes, check_stores, unpack, verified};
-use super::{BackupError, verify};
+use super::{BackupError, beside, verify};
 use crate::authority::{random, restored};
 use crate::config::FILE_NAME;
 use crate::error::RelayError;
@@ -9,7 +9,7 @@ use crate::folder::{self, Folder, UNFINISHED};
 use crate::init;
 use crate::time;
 use cairn_keys::DeviceSecret;
-use cairn_store::{Fresh, OpenOptions, SegmentStore, Store};
+use cairn_store::{Fresh, OpenOptions, SegmentStore, Store, StoreError};
 use std::path::Path;
 
 /// What was restored, or would be.
@@ -52,16 +52,19 @@ pub fn restore(file: &Path, dir: &Path, dry_run: bool) -> Result<Restored, Backu
     if let Some(problem) = backup.problems.first() {
         return Err(BackupError::damaged(file, problem.clone()));
     }
-    begin_anew(&folder, &secrets)?;
+    let signed_since = begin_anew(&folder, &secrets, file)?;
     let place = folder.config();
     std::fs::rename(&config, &place).map_err(BackupError::system("naming", &place))?;
     folder::sync_folder_of(&place).map_err(BackupError::system("syncing", &place))?;
     let mark = dir.join(UNFINISHED);
     std::fs::remove_file(&mark).map_err(BackupError::system("removing", &mark))?;
-    Ok(Restored {
-        backup,
-        words: words(),
-    })
+    let mut words = words();
+    if signed_since > 0 {
+        words.push(format!(
+            "{signed_since} entries that the authority signed after this backup were taken from the file beside it"
+        ));
+    }
+    Ok(Restored { backup, words })
 }
 
 fn words() -> Vec<String> {
@@ -70,16 +73,28 @@ fn words() -> Vec<String> {
         "Devices give back what this relay lacks when they next sync; nothing has to be done on them.",
         "The authority signs nothing (no joining, no revoking) until every device has synced, or \
          until: cairn ops backup override --reason TEXT",
-        "Who was revoked or let in after this backup, and of whom no other device has heard since, is \
-         forgotten: look at cairn ops devices, and revoke again",
+        "Who was revoked or let in after this backup is forgotten where neither the file beside it \
+         (cairn-….authority) nor another device tells of it: look at cairn ops devices, and revoke again",
     ]
     .map(str::to_owned)
     .to_vec()
 }
 
-/// A new life for both stores, and the mark that the authority must wait.
-fn begin_anew(folder: &Folder, secrets: &Secrets) -> Result<(), BackupError> {
+/// A new life for both stores, and the mark that the authority must wait. Answers how many entries the
+/// authority signed after the backup, as far as the file beside it knows.
+fn begin_anew(folder: &Folder, secrets: &Secrets, file: &Path) -> Result<u64, BackupError> {
     let mut relay = open(folder, secrets.relay(), &folder.data())?;
+    let before = relay.authority_head().height;
+    let log = beside::beside(file, &relay.programme().to_string());
+    match log.map(|log| relay.append_authority(log)) {
+        Ok(Ok(_)) => {}
+        // Whatever is wrong with it, devices give the log back too.
+        Ok(Err(StoreError::Authority(why))) => {
+            tracing::warn!(%why, "the authority's log beside the backup does not fit");
+        }
+        Ok(Err(error)) => return Err(RelayError::from(error).into()),
+        Err(error) => tracing::warn!(%error, "the file beside the backup does not read"),
+    }
     let height = relay.authority_head().height;
     relay
         .put_state(restored::STATE, &restored::begun(time::now_s(), height))
@@ -89,7 +104,7 @@ fn begin_anew(folder: &Folder, secrets: &Secrets) -> Result<(), BackupError> {
         let centre = open(folder, secrets.centre(), &folder.centre_data())?;
         centre.close().map_err(RelayError::from)?;
     }
-    Ok(())
+    Ok(height.saturating_sub(before))
 }
 
 fn open(
@@ -101,7 +116,7 @@ fn open(
     let mut options = OpenOptions::new(device.device(), Fresh(random));
     options.create = false;
     let (store, _) = SegmentStore::open(path, &options).map_err(|error| match error {
-        cairn_store::StoreError::Locked => RelayError::Running(folder.path().to_owned()),
+        StoreError::Locked => RelayError::Running(folder.path().to_owned()),
         error => error.into(),
     })?;
     let mut store: Box<dyn Store> = Box::new(store);

@@ -100,3 +100,58 @@ async fn a_key_that_nobody_gave_back_is_made_anew() {
     house.eventually(|status| status["documents"] == 1).await;
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_after_the_backup_that_nobody_heard_of_is_not_forgotten() {
+    let mut house = House::started().await;
+    let code = house.code(&["north/hazards"], 2).await;
+    let mut alpha = TestDevice::join(&code, "Alpha").await.unwrap();
+    let lost = TestDevice::join(&code, "Lost").await.unwrap();
+    let (folder, file) = backed_up(&house).await;
+    let revoke = OpsRequest::Revoke {
+        device: lost.secret.device().to_string(),
+        reason: "stolen".into(),
+        dry_run: false,
+    };
+    house.ask(revoke).await;
+    let height = house.status().await["authority_height"].clone();
+    // The daemon writes it beside the backup in its own time; it has stopped writing once it is stopped.
+    let beside = || {
+        let names = std::fs::read_dir(folder.path()).unwrap();
+        let mut names = names.map(|item| item.unwrap().path());
+        let file = names.find(|path| path.extension().is_some_and(|it| it == "authority"));
+        file.map_or(0, |path| std::fs::metadata(path).unwrap().len())
+    };
+    let log = house.relay().engine().call(|store| {
+        let entries = store.authority_entries(0, usize::MAX).unwrap();
+        entries
+            .iter()
+            .map(|entry| 4 + entry.len() as u64)
+            .sum::<u64>()
+    });
+    let log = log.await.unwrap();
+    house.eventually(|_| beside() > log).await;
+
+    lose_and_restore(&mut house, &file).await;
+    let status = house.status().await;
+    assert_eq!(status["authority_height"], height, "{status:#}");
+    let devices = house.ask(OpsRequest::Devices {}).await;
+    let devices = devices["devices"].as_array().unwrap().clone();
+    let revoked = devices.iter().filter(|it| it["standing"] == "revoked");
+    assert_eq!(revoked.count(), 1, "{devices:#?}");
+    alpha.relay_moved_to(house.relay().address());
+    alpha.sync().await.unwrap();
+    house.stop().await;
+
+    // A restored relay that knows less never takes its place.
+    let size = beside();
+    std::fs::remove_dir_all(house.dir()).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let alone = elsewhere.path().join("backup");
+    std::fs::copy(&file, &alone).unwrap();
+    backup::restore(&alone, &house.dir(), false).unwrap();
+    std::fs::write(house.dir().join("backups"), folder.path().to_str().unwrap()).unwrap();
+    house.start().await;
+    house.stop().await;
+    assert_eq!(beside(), size);
+}
