@@ -614,6 +614,9 @@ fn verify(answer: &Json) -> String {
         known(answer, "entries"),
         known(answer, "changes")
     ));
+    if !is(answer, "ok") {
+        lines.push_str("Stop the daemon, then: cairnd repair --dir DIR\n");
+    }
     lines
 }
 
