@@ -184,6 +184,65 @@ pub(super) async fn first_words(device: &Device) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn crowds_that_never_read_or_never_finish_a_frame_end_with_a_reason_while_others_are_served()
+{
+    const EACH: u8 = 32;
+    let (programme, relay_secret) = members(2 * EACH + 1);
+    let network = NetworkOptions {
+        handshake: Duration::from_secs(2),
+        stall: Duration::from_secs(2),
+        ..network()
+    };
+    let handle = programme.replica(&relay_secret);
+    let options = AcceptOptions::default();
+    let relay = Relay::start_on(&relay_secret, handle, options, network, 0);
+    programme
+        .write(&relay.handle, &secret(100), 100, 30_000)
+        .await;
+    let device = |at: u8| Device::new(&programme, secret(101 + at));
+    let mut crowd = Vec::new();
+    for at in 0..2 * EACH {
+        let device = device(at);
+        let mut dialled = dial(&device.identity, &relay.target(), &patient())
+            .await
+            .unwrap();
+        // Half of them begin as an honest device does; of the others' first frame one byte comes.
+        let words = match at % 2 {
+            0 => first_words(&device).await,
+            _ => vec![40],
+        };
+        dialled.control.sink.write(&words).await.unwrap();
+        crowd.push((device, dialled));
+    }
+    let honest = device(2 * EACH);
+    assert!(honest.sync(&relay).await.unwrap().complete);
+    assert_eq!(count(&honest.handle).await, 100);
+    for (_, dialled) in &crowd {
+        assert_eq!(closed(&dialled.link).await, Some(CloseReason::Busy));
+    }
+    let mut pulse = relay.handle.subscribe();
+    while !relay.handle.sessions().is_empty() {
+        pulse.changed().await.unwrap();
+    }
+    let most = (limits::WINDOW_FAST_BYTES + limits::FRAME_BYTES_MAX) as u64;
+    let history = relay.handle.history();
+    let crowd: BTreeSet<_> = crowd
+        .iter()
+        .map(|(device, _)| device.secret.device())
+        .collect();
+    let told: Vec<_> = history
+        .iter()
+        .filter(|info| crowd.contains(&info.peer))
+        .collect();
+    assert_eq!(told.len(), crowd.len());
+    for info in told {
+        assert_eq!(info.state, SessionState::Ended(CloseReason::Busy));
+        assert!(info.error.is_some());
+        assert!(info.app_bytes_sent <= most, "{} bytes", info.app_bytes_sent);
+    }
+}
+
+#[tokio::test]
 async fn a_crowd_under_one_key_loses_its_oldest() {
     let (_programme, relay, devices) = world(1);
     let device = &devices[0];
