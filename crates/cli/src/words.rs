@@ -118,13 +118,24 @@ pub fn listed<T: AsRef<str>>(names: &[T]) -> String {
 
 /// Columns that a text takes on a terminal.
 pub fn width(text: &str) -> usize {
+    if is_plain(text) {
+        return text.len();
+    }
     text.width()
+}
+
+/// Is it ASCII of which each character takes one column?
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Text of others without what draws on a terminal or turns its neighbours round: control characters
 /// become spaces, marks of direction go; what is written from right to left is kept apart from the rest
 /// of the line.
 pub fn harmless(text: &str) -> String {
+    if is_plain(text) {
+        return text.to_owned();
+    }
     let clean: String = text
         .chars()
         .filter(|c| !turns_text(*c))

@@ -8,10 +8,10 @@ use cairn_member::{
     RequestError, RowOutcome, Saved, Stage,
 };
 use cairn_records::schema::{self, Kind};
-use cairn_records::{Choice, Doubt, Duplicates, Edit, Envelope, HistoryEntry};
+use cairn_records::{Choice, Doubt, Duplicates, Edit, Envelope, HistoryEntry, Likeness};
 use cairn_store::Store;
 use cairn_wire::ids::{ChangeHash, DocumentId, Lane, ScopeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// What became of rows, by number.
@@ -175,6 +175,15 @@ impl Device {
     /// Records that are probably the same as others here, by record.
     pub fn duplicates(&self) -> Result<Duplicates, DeviceError> {
         self.try_with(|member, store| member.duplicates(store))
+    }
+
+    /// Others that are probably the same as this record.
+    pub fn duplicates_of(
+        &self,
+        scope: ScopeId,
+        id: DocumentId,
+    ) -> Result<BTreeSet<(DocumentId, Likeness)>, DeviceError> {
+        self.try_with(move |member, store| member.duplicates_of(store, &scope, &id))
     }
 
     /// What is doubtful about a record: told, never refused.

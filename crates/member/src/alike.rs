@@ -6,9 +6,9 @@
 //! record is like another one. What is kept equals at any time what
 //! [`cairn_records::duplicates()`] finds in all lines (`tests/alike.rs`).
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{self, Catalogue};
 use crate::error::MemberError;
-use crate::line::LineBytes;
+use crate::line::{Line, LineBytes};
 use crate::tables::{Kept, Tables, Writes};
 use cairn_records::Likeness;
 use cairn_records::duplicate::{near_of_day, whole_day};
@@ -79,6 +79,26 @@ pub(crate) fn with_number(
         found.push(which(key)?);
         Ok(found.len() < limit)
     })?;
+    Ok(found)
+}
+
+/// A record, and all that share something with it by which they may be like it.
+pub(crate) fn sharing(tables: &Tables<'_>, line: &Line) -> Result<BTreeSet<Which>, MemberError> {
+    let which_it_is = (line.scope, line.id);
+    let (head, rest) = (line.encode_head(), line.encode_rest());
+    let traits = Traits::of(&LineBytes::read(&head, &rest)?);
+    let day = traits.day.map(|(day, _)| day);
+    let shared = [traits.number, day, Some(linked_with(&line.id))];
+    let mut found = BTreeSet::from([which_it_is]);
+    for shared in shared.into_iter().flatten() {
+        tables.each(Kept::Alike, &shared, &mut |key, _| {
+            found.insert(which(key)?);
+            Ok(true)
+        })?;
+    }
+    for scope in catalogue::totals(tables)?.keys() {
+        found.extend(traits.links.iter().map(|other| (*scope, *other)));
+    }
     Ok(found)
 }
 

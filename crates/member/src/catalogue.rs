@@ -3,8 +3,9 @@
 //! Lists, searches and whatever asks what is near look at the lines of all records. A row for each
 //! would cost a look-up and an opening for each; so the lines of a scope stand together, some dozens
 //! in one page, in the order in which the records came. A record keeps its place for life: an edit
-//! writes its page anew. A page is three rows: the [heads](crate::head) of its lines, the rest of them,
-//! and the words by which they are searched; most questions read the heads alone. What is asked for by
+//! writes its page anew. A page is four rows: the [heads](crate::head) of its lines, the rest of them,
+//! the [words] by which they are searched, and how their fields [read](crate::columns); most questions
+//! read the heads alone. What is asked for by
 //! id is found through its row in [`Kept::Summaries`], which also keeps its outline on the ground. How
 //! many records there are, and of which sort, is counted whenever a page is written and stands in a row
 //! of its own, and so does [what is probably recorded twice](crate::alike): nobody need compare lines
@@ -13,21 +14,22 @@
 //! All of it becomes visible together with the documents that it speaks of.
 
 use crate::alike::{Settling, Traits};
+use crate::columns::{self, Columns, Reads};
 use crate::error::MemberError;
 use crate::head::{self, Head};
-use crate::line::{Line, LineBytes, TEXT_BYTES_MAX, cut};
+use crate::line::{Line, LineBytes};
 use crate::tables::{Kept, Tables, Writes, document_key};
+use crate::words;
 use cairn_records::{Likeness, Outline, Record};
 use cairn_wire::codec;
 use cairn_wire::ids::{DocumentId, ScopeId};
+use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 /// Lines of a page. More makes reading all of them cheaper, and one edit dearer.
-const PAGE_LINES: usize = 64;
-/// Bytes of the words of one record.
-const WORDS_BYTES_MAX: usize = 1000;
+pub(crate) const PAGE_LINES: usize = 64;
 
 /// A line that is to be written, and what is kept beside it.
 #[derive(Debug)]
@@ -35,40 +37,21 @@ pub(crate) struct FreshLine {
     pub(crate) line: Line,
     outline: Vec<u8>,
     words: String,
+    fields: Vec<u8>,
 }
 
 impl FreshLine {
     pub(crate) fn of(line: Line, record: Option<&Record>) -> Self {
-        let words = record.map_or_else(String::new, |record| words(&line, record));
+        let words = record.map_or_else(String::new, |record| words::words(&line, record));
+        let fields = record.map_or_else(Vec::new, |record| columns::of_record(&line, record));
         let outline = record.and_then(Outline::of);
         Self {
             line,
             outline: outline.map_or_else(Vec::new, |outline| outline.to_bytes()),
             words,
+            fields,
         }
     }
-}
-
-/// What a record is searched by: its numbers, its kind, and the beginnings of its texts.
-fn words(line: &Line, record: &Record) -> String {
-    let mut words = line.summary.kind.clone();
-    let mut add = |text: &str| {
-        words.push('\n');
-        words.push_str(&cut(text, TEXT_BYTES_MAX));
-    };
-    for name in ["local_id", "location_name"] {
-        let field = record.fields.get(name);
-        for shown in field.into_iter().flat_map(|field| &field.values) {
-            if let Some(text) = shown.value.as_text() {
-                add(text);
-            }
-        }
-    }
-    for text in cairn_records::summary::texts(record) {
-        add(text);
-    }
-    // Searched without regard to case.
-    cut(&words.to_lowercase(), WORDS_BYTES_MAX)
 }
 
 /// Records of a scope, counted.
@@ -123,8 +106,17 @@ impl Totals {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At {
     pub(crate) scope: ScopeId,
-    page: u32,
-    slot: u32,
+    pub(crate) page: u32,
+    pub(crate) slot: u32,
+}
+
+/// What is asked of records beyond what their heads say.
+#[derive(Debug, Default)]
+pub(crate) struct Sought<'a> {
+    /// All of these stand in their words; in lower case.
+    pub(crate) words: &'a [String],
+    /// These fields read so.
+    pub(crate) reads: &'a [&'a (String, String)],
 }
 
 /// Where a record's line is, and its outline.
@@ -137,6 +129,10 @@ struct Place {
 
 /// Given where a line is, and its head; answers whether to go on.
 pub(crate) type VisitHead<'a> = &'a mut dyn FnMut(At, &Head<'_>) -> Result<bool, MemberError>;
+/// Given where a line is, its head, and whether its record must be opened to know if it fits; answers
+/// whether to go on.
+pub(crate) type VisitFound<'a> =
+    &'a mut dyn FnMut(At, &Head<'_>, bool) -> Result<bool, MemberError>;
 /// Given where a line is, and all of it; answers whether to go on.
 pub(crate) type VisitLine<'a> = &'a mut dyn FnMut(At, &LineBytes<'_>) -> Result<bool, MemberError>;
 /// Given a page, and the heads of its lines; answers whether to go on.
@@ -158,7 +154,7 @@ pub(crate) fn put(
     }
     settling.settle(&mut catalogue, writes)?;
     for (scope, pages) in catalogue.scopes {
-        pages.write(&scope, writes);
+        pages.write(&scope, writes)?;
     }
     Ok(())
 }
@@ -175,30 +171,63 @@ pub(crate) fn each_head(
     })
 }
 
-/// The same of those in whose words all these stand, which are in lower case.
-pub(crate) fn each_with_words(
+/// The same of those that are sought.
+pub(crate) fn each_sought(
     tables: &Tables<'_>,
     scope: Option<&ScopeId>,
-    wanted: &[String],
-    visit: VisitHead<'_>,
+    sought: &Sought<'_>,
+    visit: VisitFound<'_>,
 ) -> Result<(), MemberError> {
-    let stand_in = |text: &str| wanted.iter().all(|wanted| text.contains(wanted.as_str()));
-    each_page(tables, scope, &mut |at, heads| {
-        let words = tables.read(Kept::Words, &at.page_key())?;
-        let words = words.unwrap_or_default();
-        let words = WordsPage::read(&words)?;
-        // A page in which not all stand has no record in which they do.
-        if !stand_in(words.text) {
+    if sought.words.is_empty() {
+        return each_page(tables, scope, &mut |at, heads| {
+            visit_sought(tables, at, heads, None, sought, visit)
+        });
+    }
+    let finders: Vec<Finder<'_>> = sought.words.iter().map(Finder::new).collect();
+    let mut reader = words::Reader::new()?;
+    let prefix = scope.map_or(&[][..], |scope| &scope.0);
+    tables.each(Kept::Words, prefix, &mut |key, row| {
+        let Some(found) = reader.read(row)?.with_all(&finders) else {
+            return Ok(true);
+        };
+        let at = At::of_page(key)?;
+        let heads = tables.read(Kept::Heads, key)?.ok_or_else(damaged)?;
+        visit_sought(tables, at, &heads, Some(&found), sought, visit)
+    })
+}
+
+fn visit_sought(
+    tables: &Tables<'_>,
+    page: At,
+    heads: &[u8],
+    found: Option<&[bool]>,
+    sought: &Sought<'_>,
+    visit: VisitFound<'_>,
+) -> Result<bool, MemberError> {
+    let row = match sought.reads.is_empty() {
+        true => None,
+        false => tables.read(Kept::Fields, &page.page_key())?,
+    };
+    let columns = Columns::read(row.as_deref().unwrap_or_default())?;
+    let mut answers = Vec::with_capacity(sought.reads.len());
+    for (field, asked) in sought.reads {
+        answers.push(columns.reads(field, asked)?);
+    }
+    visit_heads(page, heads, &mut |at, head| {
+        let slot = at.slot as usize;
+        if found.is_some_and(|found| found.get(slot) != Some(&true)) {
             return Ok(true);
         }
-        let mut each = words.each();
-        visit_heads(at, heads, &mut |at, head| {
-            let words = each.next().transpose()?;
-            if words.is_some_and(stand_in) {
-                return visit(at, head);
+        let mut open = false;
+        for answers in &answers {
+            match answers.get(slot) {
+                Some(Reads::So) => {}
+                Some(Reads::Otherwise) => return Ok(true),
+                Some(Reads::NotKept) => open = true,
+                None => return Err(damaged()),
             }
-            Ok(true)
-        })
+        }
+        visit(at, head, open)
     })
 }
 
@@ -410,6 +439,7 @@ impl<'a> Catalogue<'a> {
             line,
             outline,
             words,
+            fields,
         } = fresh;
         let known = place(self.tables, &line.scope, &line.id)?;
         let at = match &known {
@@ -440,6 +470,7 @@ impl<'a> Catalogue<'a> {
             .count(&Head::read(&head)?);
         self.replace(Kept::Heads, at, head)?;
         self.replace(Kept::Words, at, words.into_bytes())?;
+        self.replace(Kept::Fields, at, fields)?;
         if known.is_none_or(|place| place.outline.0 != outline) {
             let place = Place {
                 page: at.page,
@@ -533,10 +564,8 @@ impl Parts {
     fn read(tables: &Tables<'_>, kept: Kept, at: At) -> Result<Self, MemberError> {
         let bytes = tables.read(kept, &at.page_key())?.unwrap_or_default();
         let each: Result<Vec<Vec<u8>>, MemberError> = match kept {
-            Kept::Words => WordsPage::read(&bytes)?
-                .each()
-                .map(|words| Ok(words?.as_bytes().to_vec()))
-                .collect(),
+            Kept::Words => words::Reader::new()?.read(&bytes)?.each(),
+            Kept::Fields => Columns::read(&bytes)?.of_each(),
             _ => parts(&bytes).map(|part| Ok(part?.to_vec())).collect(),
         };
         Ok(Self {
@@ -560,19 +589,21 @@ impl Pages {
         }
     }
 
-    fn write(self, scope: &ScopeId, writes: &mut Writes) {
+    fn write(self, scope: &ScopeId, writes: &mut Writes) -> Result<(), MemberError> {
         for ((kept, page), parts) in self.parts {
             if !parts.changed {
                 continue;
             }
             let bytes = match kept {
-                Kept::Words => WordsPage::joined(&parts.each),
+                Kept::Words => words::joined(&parts.each)?,
+                Kept::Fields => columns::joined(&parts.each),
                 _ => joined(&parts.each),
             };
             writes.put(kept, page_key(scope, page), bytes);
         }
         let row = codec::encode(&self.row);
         writes.put(Kept::Totals, scope.0.to_vec(), row);
+        Ok(())
     }
 }
 
@@ -649,49 +680,6 @@ fn parts(mut bytes: &[u8]) -> impl Iterator<Item = Result<&[u8], MemberError>> {
         bytes = rest;
         Some(Ok(part))
     })
-}
-
-/// The words of a page: how many records, for each of them how many bytes, all their words.
-#[derive(Default)]
-struct WordsPage<'a> {
-    lengths: &'a [u8],
-    text: &'a str,
-}
-
-impl<'a> WordsPage<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Self, MemberError> {
-        if bytes.is_empty() {
-            return Ok(Self::default());
-        }
-        let read = || {
-            let (count, rest) = bytes.split_first_chunk::<2>()?;
-            let count = usize::from(u16::from_be_bytes(*count));
-            let (lengths, text) = rest.split_at_checked(2 * count)?;
-            let text = std::str::from_utf8(text).ok()?;
-            Some(Self { lengths, text })
-        };
-        read().ok_or_else(damaged)
-    }
-
-    /// Of each record.
-    fn each(&self) -> impl Iterator<Item = Result<&'a str, MemberError>> {
-        let mut rest = self.text;
-        self.lengths.chunks_exact(2).map(move |length| {
-            let length = usize::from(u16::from_be_bytes(length.try_into().unwrap_or_default()));
-            let (words, after) = rest.split_at_checked(length).ok_or_else(damaged)?;
-            rest = after;
-            Ok(words)
-        })
-    }
-
-    fn joined(words: &[Vec<u8>]) -> Vec<u8> {
-        let mut out = (words.len() as u16).to_be_bytes().to_vec();
-        for words in words {
-            out.extend_from_slice(&(words.len() as u16).to_be_bytes());
-        }
-        words.iter().for_each(|words| out.extend_from_slice(words));
-        out
-    }
 }
 
 fn damaged() -> MemberError {

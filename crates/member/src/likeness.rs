@@ -1,6 +1,7 @@
 //! What lists say beside a record: which others are probably the same, and what is doubtful.
 
 use crate::Member;
+use crate::alike;
 use crate::catalogue;
 use crate::error::{MemberError, RequestError};
 use cairn_keys::Membership;
@@ -9,6 +10,7 @@ use cairn_records::geometry::Position;
 use cairn_records::{Doubt, Duplicates, Likeness, Record, Value, doubt};
 use cairn_store::Store;
 use cairn_wire::ids::{DocumentId, ScopeId};
+use std::collections::BTreeSet;
 
 /// Records of a scope that are asked where others lie.
 const OTHERS_ASKED_MAX: usize = 256;
@@ -48,6 +50,27 @@ impl Member {
             }
         }
         Ok(seen.duplicates())
+    }
+
+    /// Those that are probably the same as this one, as [`Self::duplicates`] says it: only the lines of
+    /// records that share something with it are looked at.
+    pub fn duplicates_of(
+        &self,
+        store: &dyn Store,
+        scope: &ScopeId,
+        id: &DocumentId,
+    ) -> Result<BTreeSet<(DocumentId, Likeness)>, MemberError> {
+        let tables = self.tables(store);
+        let Some(line) = catalogue::line(&tables, scope, id)? else {
+            return Ok(BTreeSet::new());
+        };
+        let mut seen = Seen::default();
+        for (scope, id) in alike::sharing(&tables, &line)? {
+            if let Some(line) = catalogue::line(&tables, &scope, &id)? {
+                seen.add(line.id, &line.summary);
+            }
+        }
+        Ok(seen.duplicates().remove(id).unwrap_or_default())
     }
 
     /// What is doubtful about the record that goes by a name, by this device's clock.

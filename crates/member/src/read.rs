@@ -1,11 +1,13 @@
 //! Reading: lists, records with facts about their authors, what is in conflict, history.
 
 use crate::Member;
-use crate::catalogue::{self, At, Totals};
+use crate::catalogue::{self, At, Sought, Totals};
+use crate::columns;
 use crate::delivery::{Delivery, Stage};
 use crate::error::{MemberError, RequestError};
 use crate::head::Head;
 use crate::line::{Line, each_line, find, short_code};
+use crate::order::Newest;
 use crate::trust::read_loaded;
 use cairn_documents::{Documents, HeldChange, LoadedDocument};
 use cairn_keys::{Membership, ScopeKey};
@@ -13,11 +15,12 @@ use cairn_records::{Duplicates, HistoryEntry, Likeness, Record};
 use cairn_store::Store;
 use cairn_wire::ids::{ChangeHash, DocumentId, ScopeId};
 use serde_json::{Value as Json, json};
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lines that are whole in memory at a time.
 const LINES_TOGETHER: usize = 4096;
+/// Records of a list of which each is asked which others are like it; of more all are looked at together.
+const ALIKE_ASKED_MAX: usize = 64;
 
 /// Which records a list shows: those that fit all that is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,46 +64,6 @@ pub struct HeldScope {
     pub held: bool,
     /// What is held.
     pub totals: Totals,
-}
-
-/// By what lists are ordered: of one second in the order in which they came, so that neighbours stand in
-/// one page; and whether another record is like it.
-type Place = (Reverse<i64>, At, bool);
-
-/// The newest so many records of those that fit.
-struct Newest {
-    limit: usize,
-    total: u64,
-    /// The last of them first.
-    found: BinaryHeap<Place>,
-}
-
-impl Newest {
-    fn of(limit: usize) -> Self {
-        Self {
-            limit,
-            total: 0,
-            found: BinaryHeap::new(),
-        }
-    }
-
-    fn add(&mut self, at: At, head: &Head<'_>) {
-        self.total += 1;
-        let place = (Reverse(head.recorded_at_s), at, head.is_alike());
-        if self.found.len() >= self.limit {
-            if let Some(mut last) = self.found.peek_mut()
-                && place < *last
-            {
-                *last = place;
-            }
-        } else {
-            self.found.push(place);
-        }
-    }
-
-    fn in_order(self) -> Vec<Place> {
-        self.found.into_sorted_vec()
-    }
 }
 
 /// A point in a record's past.
@@ -215,10 +178,7 @@ impl Member {
             let of_line = unsent.documents.get(&(*scope, *id));
             of_line.copied().unwrap_or(0)
         };
-        let limit = limit.unwrap_or(usize::MAX);
-        let mut found = Newest::of(limit);
         let tables = self.tables(store);
-        let scope = filter.scope.as_ref();
         let head_fits = |at: At, head: &Head<'_>| {
             let kind_fits = filter.kind.as_ref().is_none_or(|kind| *kind == head.kind);
             let open = head.has_conflicts() || head.has_proposals();
@@ -234,66 +194,36 @@ impl Member {
                         _ => true,
                     })
         };
-        let rest: Vec<&(String, String)> = filter.reads.iter().collect();
-        let (in_line, in_record): (Vec<_>, Vec<_>) = rest
-            .into_iter()
-            .filter(|(field, _)| !matches!(field.as_str(), "status" | "hazard_class"))
-            .partition(|(field, _)| IN_LINE.contains(&field.as_str()));
-        let record_fits = |at: At, id: &DocumentId| -> Result<bool, MemberError> {
-            if in_record.is_empty() {
-                return Ok(true);
-            }
-            let opened = self.open_document(store, membership, &at.scope, id)?;
-            let record = opened.map(|opened| opened.record()).transpose()?;
-            Ok(record.is_some_and(|record| {
-                let mut reads = in_record.iter();
-                reads.all(|(field, value)| reads_as(&record, field, value))
-            }))
-        };
+        let reads = filter.reads.iter();
+        let reads: Vec<&(String, String)> = reads
+            .filter(|(field, _)| !IN_HEADS.contains(&field.as_str()))
+            .collect();
         let wanted = filter.search.as_deref().unwrap_or_default();
-        let wanted: Vec<String> = wanted.split_whitespace().map(str::to_lowercase).collect();
-        if !in_line.is_empty() {
-            let mut searched = BTreeSet::new();
-            if !wanted.is_empty() {
-                catalogue::each_with_words(&tables, scope, &wanted, &mut |at, _| {
-                    searched.insert(at);
-                    Ok(true)
-                })?;
-            }
-            catalogue::each(&tables, scope, &mut |at, line| {
-                let fits = head_fits(at, &line.head)
-                    && (wanted.is_empty() || searched.contains(&at))
-                    && in_line.iter().all(|(field, value)| match field.as_str() {
-                        "local_id" => reads_code(line.local_id, value),
-                        _ => reads_code(line.date_of_information, value),
-                    });
-                if fits && record_fits(at, &line.head.id)? {
-                    found.add(at, &line.head);
-                }
-                Ok(true)
-            })?;
-        } else {
-            let mut look = |at: At, head: &Head<'_>| {
-                if head_fits(at, head) && record_fits(at, &head.id)? {
-                    found.add(at, head);
-                }
-                Ok(true)
-            };
-            match wanted.is_empty() {
-                true => catalogue::each_head(&tables, scope, &mut look)?,
-                false => catalogue::each_with_words(&tables, scope, &wanted, &mut look)?,
-            }
-        }
-        let total = found.total;
-        let found = found.in_order();
-        let alike = match found.iter().any(|(_, _, alike)| *alike) {
-            true => self.duplicates(store)?,
-            false => Duplicates::new(),
+        let words: Vec<String> = wanted.split_whitespace().map(str::to_lowercase).collect();
+        let sought = Sought {
+            words: &words,
+            reads: &reads,
         };
+        let mut found = Newest::of(limit, catalogue::totals(&tables)?.into_keys());
+        catalogue::each_sought(
+            &tables,
+            filter.scope.as_ref(),
+            &sought,
+            &mut |at, head, open| {
+                let fits = head_fits(at, head)
+                    && (!open || self.record_reads(store, membership, (at, head), &reads)?);
+                if fits {
+                    found.add(at, head)?;
+                }
+                Ok(true)
+            },
+        )?;
+        let total = found.total();
+        let found = found.in_order();
+        let alike = self.alike_among(store, found.alike())?;
         let mut names: BTreeMap<ScopeId, String> = BTreeMap::new();
         for some in found.chunks(LINES_TOGETHER) {
-            let places: Vec<At> = some.iter().map(|(_, at, _)| *at).collect();
-            for line in catalogue::lines(&tables, &places)? {
+            for line in catalogue::lines(&tables, &some)? {
                 let scope = line.scope;
                 let scope_name = names
                     .entry(scope)
@@ -311,6 +241,48 @@ impl Member {
             }
         }
         Ok(total)
+    }
+
+    /// Which others records of a list are probably the same as.
+    fn alike_among(&self, store: &dyn Store, alike: Vec<At>) -> Result<Duplicates, MemberError> {
+        if alike.len() > ALIKE_ASKED_MAX {
+            return self.duplicates(store);
+        }
+        let mut duplicates = Duplicates::new();
+        for line in catalogue::lines(&self.tables(store), &alike)? {
+            let others = self.duplicates_of(store, &line.scope, &line.id)?;
+            duplicates.insert(line.id, others);
+        }
+        Ok(duplicates)
+    }
+
+    /// Does a record read so? It is opened.
+    fn record_reads(
+        &self,
+        store: &dyn Store,
+        membership: &Membership,
+        (at, head): (At, &Head<'_>),
+        reads: &[&(String, String)],
+    ) -> Result<bool, MemberError> {
+        let Some(opened) = self.open_document(store, membership, &at.scope, &head.id)? else {
+            return Ok(false);
+        };
+        let record = opened.record()?;
+        let line = catalogue::line(&self.tables(store), &at.scope, &head.id)?;
+        let summary = line.map(|line| line.summary);
+        Ok(reads.iter().all(|(field, value)| match field.as_str() {
+            "local_id" => {
+                let shown = summary.as_ref().and_then(|it| it.local_id.as_deref());
+                reads_code(shown, value)
+            }
+            "date_of_information" => {
+                let shown = summary
+                    .as_ref()
+                    .and_then(|it| it.date_of_information.as_deref());
+                reads_code(shown, value)
+            }
+            _ => columns::fits(&record.reads(field).to_json(), value),
+        }))
     }
 
     /// The scopes that this device holds or may hold, and those of the programme that it does not, by
@@ -571,24 +543,11 @@ impl Member {
     }
 }
 
-/// Fields that lines hold and heads do not.
-const IN_LINE: [&str; 2] = ["local_id", "date_of_information"];
+/// Fields that heads hold.
+const IN_HEADS: [&str; 2] = ["status", "hazard_class"];
 
 fn reads_code(known: Option<&str>, value: &str) -> bool {
     known.is_some_and(|known| known.eq_ignore_ascii_case(value))
-}
-
-fn reads_as(record: &Record, field: &str, value: &str) -> bool {
-    let matches = |found: &Json| match found {
-        Json::String(text) => text.eq_ignore_ascii_case(value),
-        Json::Null => value.is_empty(),
-        other => serde_json::from_str::<Json>(value).is_ok_and(|value| value == *other),
-    };
-    let reads = record.reads(field).to_json();
-    match &reads {
-        Json::Array(members) => members.iter().any(matches),
-        one => matches(one),
-    }
 }
 
 fn no_record(error: cairn_records::ReadError) -> MemberError {

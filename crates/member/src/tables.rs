@@ -38,6 +38,8 @@ pub(crate) enum Kept {
     Lines,
     /// (scope, page) → words by which the records of that page are searched.
     Words,
+    /// (scope, page) → how the fields of the records of that page read.
+    Fields,
     /// scope → how many records there are, and of which sort.
     Totals,
     /// (hash of a number, a link or a day; scope, document) → that record has it.
@@ -64,13 +66,14 @@ impl Kept {
             Self::OutboxContents => 25,
             Self::Heads => 26,
             Self::Alike => 27,
+            Self::Fields => 28,
         }
     }
 
     /// Rows that a scan reads at a time; pages are long.
     const fn scan_rows(self) -> usize {
         match self {
-            Self::Lines | Self::Words | Self::Alike => 32,
+            Self::Lines | Self::Words | Self::Fields | Self::Alike => 32,
             Self::Heads => 64,
             _ => 512,
         }
@@ -85,6 +88,7 @@ impl Kept {
             | Self::Heads
             | Self::Lines
             | Self::Words
+            | Self::Fields
             | Self::Totals
             | Self::Alike => TableName::Summaries,
             Self::Applied
@@ -98,7 +102,7 @@ impl Kept {
 }
 
 /// Layout of the tables. Those of another one are made anew.
-const LAYOUT: u32 = 5;
+const LAYOUT: u32 = 6;
 /// Key of the row that says which one they have.
 const LAYOUT_KEY: &[u8] = b"layout";
 

@@ -155,6 +155,10 @@ fn assert_kept_is_true(replica: &Replica) -> Duplicates {
     let lines = lines(replica);
     let found = cairn_records::duplicates(lines.iter().map(|line| (line.id, &line.summary)));
     assert_eq!(member.duplicates(store).unwrap(), found);
+    for line in &lines {
+        let of_it = member.duplicates_of(store, &line.scope, &line.id).unwrap();
+        assert_eq!(of_it, found.get(&line.id).cloned().unwrap_or_default());
+    }
     let status = replica.status();
     assert_eq!(status.duplicates, found.len() as u64);
     assert_eq!(status.documents, lines.len() as u64);

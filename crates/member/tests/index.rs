@@ -4,7 +4,7 @@
 mod programme;
 
 use cairn_keys::{Access, Role};
-use cairn_member::{Asked, Filter, Near};
+use cairn_member::{Asked, Filter, Listed, Near};
 use cairn_records::Outline;
 use cairn_records::geometry::Position;
 use programme::{Programme, Replica, exchange, square};
@@ -69,6 +69,7 @@ fn assert_index_is_true(replica: &Replica) {
             }
         }
     }
+    assert_reads_are_found(replica, &listed);
     let status = replica.status();
     assert_eq!(status.documents, listed.len() as u64);
     assert_eq!((status.conflicts, status.proposals), (conflicts, proposals));
@@ -100,6 +101,55 @@ fn assert_index_is_true(replica: &Replica) {
         .collect();
     assert_eq!(found_distances, distances);
     assert_eq!(found.without_place, without_place);
+}
+
+/// What is found by how fields read is what opening every record finds.
+fn assert_reads_are_found(replica: &Replica, listed: &[Listed]) {
+    let (member, store) = (&replica.member, &*replica.store);
+    let membership = store.membership();
+    let asked = [
+        ("slope", "FLAT"),
+        ("slope", ""),
+        ("local_id", "ha-7"),
+        ("status", "closed"),
+        ("marking", "none"),
+        ("perimeter", "x"),
+        ("area_reported", "7"),
+    ];
+    for (field, value) in asked {
+        let filter = Filter {
+            reads: vec![(field.to_owned(), value.to_owned())],
+            ..Filter::default()
+        };
+        let found = member.list(store, membership, &filter).unwrap();
+        let wanted = listed.iter().filter(|one| {
+            let opened = member
+                .read_record(store, membership, &one.line.scope, &one.line.id, None)
+                .unwrap();
+            match opened.record.reads(field).to_json() {
+                serde_json::Value::String(text) => text.eq_ignore_ascii_case(value),
+                serde_json::Value::Null => value.is_empty(),
+                serde_json::Value::Number(number) => number.to_string() == value,
+                _ => false,
+            }
+        });
+        assert!(found.iter().eq(wanted), "{field}={value}");
+    }
+    let filter = Filter {
+        search: Some("HA-1 hazardous".to_owned()),
+        ..Filter::default()
+    };
+    let found = member.list(store, membership, &filter).unwrap();
+    let numbered = |one: &&Listed| {
+        let number = one.line.summary.local_id.as_deref();
+        number.is_some_and(|number| number.starts_with("HA-1"))
+    };
+    let missing = listed
+        .iter()
+        .filter(numbered)
+        .find(|one| !found.contains(one));
+    assert_eq!(missing, None);
+    assert!(found.len() < listed.len());
 }
 
 #[test]

@@ -15,8 +15,15 @@ pub struct ParseIdError {
 
 /// Writes bytes as lower-case hexadecimal digits.
 pub fn write_hex(bytes: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
-    for byte in bytes {
-        write!(out, "{byte:02x}")?;
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for some in bytes.chunks(16) {
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(some) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        let text = text.get(..2 * some.len()).unwrap_or_default();
+        out.write_str(std::str::from_utf8(text).map_err(|_| fmt::Error)?)?;
     }
     Ok(())
 }

@@ -6,13 +6,11 @@ use super::reading::others;
 use crate::Ended;
 use crate::arguments::List;
 use crate::failure::Failure;
-use crate::marks;
 use crate::output::Output;
 use crate::words::{self, count, utc};
 use cairn_device::records::count::Count;
 use cairn_device::records::{Summary, schema};
 use cairn_device::{Device, Filter, Held, Listed};
-use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use std::sync::mpsc::{SyncSender, channel, sync_channel};
@@ -22,7 +20,7 @@ use std::thread;
 const WIDE: usize = 120;
 /// Columns that a class takes on a narrow terminal.
 const CLASS_NARROW: usize = 18;
-/// Records whose columns are aligned together.
+/// Records that are read together, and whose columns are aligned together.
 const ROWS_TOGETHER: usize = 500;
 /// Bytes that are written together.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -117,7 +115,7 @@ struct Row<'a> {
     centre: Option<Centre>,
     date_of_information: Option<&'a str>,
     date: Option<&'a str>,
-    recorded_at: Option<String>,
+    recorded_at: Option<&'a str>,
     changes: u64,
     held: u64,
     duplicates: Json,
@@ -130,7 +128,7 @@ struct Centre {
 }
 
 impl<'a> Row<'a> {
-    fn of(listed: &'a Listed) -> Self {
+    fn of(listed: &'a Listed, recorded_at: Option<&'a str>) -> Self {
         let (line, summary) = (&listed.line, &listed.line.summary);
         Self {
             id: line.id.to_string(),
@@ -155,7 +153,7 @@ impl<'a> Row<'a> {
             }),
             date_of_information: summary.date_of_information.as_deref(),
             date: summary.date.as_deref(),
-            recorded_at: utc(line.recorded_at_s),
+            recorded_at,
             changes: line.changes,
             held: line.held,
             duplicates: others(&listed.duplicates),
@@ -177,17 +175,19 @@ fn as_json(
     let start = start.to_string();
     output.bytes(start.trim_end_matches('}').as_bytes());
     output.bytes(b",\"records\":[");
-    let listed = streamed(output, |give| {
-        let mut pieces = Pieces::begin(give);
-        let mut first = true;
-        device.each_listed(filter, limit, move |one| {
+    let mut pieces = Pieces::to(output);
+    let mut times = Times::said_by(utc);
+    let mut first = true;
+    let listed = streamed(filter, limit, device, move |rows| {
+        for one in rows {
             if !std::mem::take(&mut first) {
                 pieces.bytes.push(b',');
             }
+            let row = Row::of(one, times.of(one.line.recorded_at_s).as_deref());
             // Writing to memory cannot fail.
-            let _ = serde_json::to_writer(&mut pieces.bytes, &Row::of(&one));
-            pieces.is_wanted()
-        })
+            let _ = serde_json::to_writer(&mut pieces.bytes, &row);
+            pieces.write_full();
+        }
     });
     match listed {
         Ok(total) => output.bytes(format!("],\"total\":{total}}}\n").as_bytes()),
@@ -221,7 +221,8 @@ fn on_screen(
         .into_iter()
         .map(|one| {
             let doubled = !one.duplicates.is_empty();
-            columns(&one, doubled, output.columns, output.verbose, &output.zone)
+            let time = words::time(one.line.recorded_at_s, &output.zone);
+            columns(&one, doubled, output, time)
         })
         .collect();
     if let Some(names) = names(&rows, output.verbose) {
@@ -239,42 +240,33 @@ fn in_lines(
     device: &Device,
     output: &Output,
 ) -> Result<(u64, u64), Failure> {
-    let (verbose, zone) = (output.verbose, output.zone.clone());
-    let (width, color) = (output.columns, output.color_data);
-    let total = streamed(output, |give| {
-        let mut table = Table {
-            rows: Vec::new(),
-            spared: spared(verbose),
-            verbose,
-            named: false,
-            width,
-            color,
-            pieces: Pieces::begin(give),
-        };
-        device.each_listed(filter, limit, move |one| {
+    let mut pieces = Pieces::to(output);
+    let mut times = Times::said_by(|second| words::time(second, &output.zone));
+    let mut named = false;
+    let total = streamed(filter, limit, device, move |rows| {
+        let cells = rows.iter().map(|one| {
             let doubled = !one.duplicates.is_empty();
-            let row = columns(&one, doubled, width, verbose, &zone);
-            table.rows.push(row);
-            if table.rows.len() >= ROWS_TOGETHER {
-                table.align();
-            }
-            table.pieces.is_wanted()
-        })
+            let time = times.of(one.line.recorded_at_s).clone();
+            columns(one, doubled, output, time)
+        });
+        let mut cells: Vec<Vec<String>> = cells.collect();
+        if !std::mem::replace(&mut named, true)
+            && let Some(names) = names(&cells, output.verbose)
+        {
+            cells.insert(0, names);
+        }
+        let text = output.marked(output.table_sparing(&cells, &spared(output.verbose)));
+        pieces.bytes.extend_from_slice(text.as_bytes());
+        pieces.write_full();
     })?;
     Ok((total, shown(total, limit)))
 }
 
-fn columns(
-    one: &Listed,
-    doubled: bool,
-    width: Option<usize>,
-    verbose: bool,
-    zone: &TimeZone,
-) -> Vec<String> {
+fn columns(one: &Listed, doubled: bool, output: &Output, time: String) -> Vec<String> {
     let summary = &one.line.summary;
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     // The sorts of sessions have long names, which would push all else from a narrow terminal.
-    let narrow = width.is_some_and(|columns| columns < WIDE);
+    let narrow = output.columns.is_some_and(|columns| columns < WIDE);
     let class_max = if narrow { CLASS_NARROW } else { usize::MAX };
     let mut marks = marks(summary);
     if doubled {
@@ -297,10 +289,10 @@ fn columns(
         text(state(summary)),
         extent(summary),
         one.scope_name.clone(),
-        words::time(one.line.recorded_at_s, zone),
+        time,
         marks.join(", "),
     ];
-    if verbose {
+    if output.verbose {
         row.insert(0, one.line.id.to_string());
     }
     row
@@ -405,83 +397,100 @@ pub(super) fn marks(summary: &Summary) -> Vec<&'static str> {
     of.map(|(_, mark)| mark).collect()
 }
 
-/// Rows that wait to be aligned with those that follow.
-struct Table {
-    rows: Vec<Vec<String>>,
-    spared: [usize; 3],
-    verbose: bool,
-    /// Whether the columns have their names.
-    named: bool,
-    width: Option<usize>,
-    color: bool,
-    pieces: Pieces,
+/// What is said of a time. Records that came together stand together, and are of one second.
+struct Times<T, F> {
+    last: Option<(i64, T)>,
+    say: F,
 }
 
-impl Table {
-    fn align(&mut self) {
-        let mut rows = std::mem::take(&mut self.rows);
-        if !std::mem::replace(&mut self.named, true)
-            && let Some(names) = names(&rows, self.verbose)
-        {
-            rows.insert(0, names);
-        }
-        let text = words::table(&rows, self.width, &self.spared);
-        let text = if self.color {
-            marks::coloured(&text)
-        } else {
-            text
-        };
-        self.pieces.bytes.extend_from_slice(text.as_bytes());
+impl<T, F: Fn(i64) -> T> Times<T, F> {
+    fn said_by(say: F) -> Self {
+        Self { last: None, say }
     }
-}
 
-impl Drop for Table {
-    fn drop(&mut self) {
-        self.align();
+    fn of(&mut self, second: i64) -> &T {
+        let last = self.last.take();
+        let last = last.filter(|(known, _)| *known == second);
+        let (_, said) = self
+            .last
+            .insert(last.unwrap_or_else(|| (second, (self.say)(second))));
+        said
     }
 }
 
 /// Bytes on their way to standard output, some together.
-struct Pieces {
+struct Pieces<'a> {
     bytes: Vec<u8>,
-    give: SyncSender<Vec<u8>>,
+    output: &'a Output,
 }
 
-impl Pieces {
-    fn begin(give: SyncSender<Vec<u8>>) -> Self {
+impl<'a> Pieces<'a> {
+    fn to(output: &'a Output) -> Self {
         Self {
-            bytes: Vec::new(),
-            give,
+            bytes: Vec::with_capacity(2 * CHUNK_BYTES),
+            output,
         }
     }
 
-    fn is_wanted(&mut self) -> bool {
-        self.bytes.len() < CHUNK_BYTES || self.send()
-    }
-
-    fn send(&mut self) -> bool {
-        self.give.send(std::mem::take(&mut self.bytes)).is_ok()
+    fn write_full(&mut self) {
+        if self.bytes.len() >= CHUNK_BYTES {
+            self.output.bytes(&self.bytes);
+            self.bytes.clear();
+        }
     }
 }
 
-impl Drop for Pieces {
+impl Drop for Pieces<'_> {
+    fn drop(&mut self) {
+        self.output.bytes(&self.bytes);
+    }
+}
+
+/// Records on their way from where they are read to where they are written.
+struct Batch {
+    rows: Vec<Listed>,
+    give: SyncSender<Vec<Listed>>,
+}
+
+impl Batch {
+    fn add(&mut self, one: Listed) -> bool {
+        self.rows.push(one);
+        self.rows.len() < ROWS_TOGETHER || self.send()
+    }
+
+    fn send(&mut self) -> bool {
+        let next = Vec::with_capacity(ROWS_TOGETHER);
+        let rows = std::mem::replace(&mut self.rows, next);
+        self.give.send(rows).is_ok()
+    }
+}
+
+impl Drop for Batch {
     fn drop(&mut self) {
         self.send();
     }
 }
 
-/// Writes what `work` gives, while it works.
-fn streamed<R, E: Into<Failure>>(
-    output: &Output,
-    work: impl FnOnce(SyncSender<Vec<u8>>) -> Result<R, E>,
-) -> Result<R, Failure> {
-    let (give, take) = sync_channel::<Vec<u8>>(4);
+/// Gives `write` the records that fit, while more are read. Answers how many fit.
+fn streamed(
+    filter: Filter,
+    limit: Option<usize>,
+    device: &Device,
+    mut write: impl FnMut(&[Listed]) + Send,
+) -> Result<u64, Failure> {
+    let (give, take) = sync_channel(2);
     thread::scope(|scope| {
         scope.spawn(move || {
-            for bytes in take {
-                output.bytes(&bytes);
+            for rows in take {
+                let rows: Vec<Listed> = rows;
+                write(&rows);
             }
         });
-        work(give).map_err(Into::into)
+        let mut batch = Batch {
+            rows: Vec::with_capacity(ROWS_TOGETHER),
+            give,
+        };
+        let listed = device.each_listed(filter, limit, move |one| batch.add(one));
+        listed.map_err(Failure::from)
     })
 }

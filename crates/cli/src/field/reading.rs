@@ -41,9 +41,8 @@ pub fn show(arguments: &Show, device: &Device, output: &Output) -> Result<Ended,
             let doubts = device.doubts(&shown.id.to_string())?;
             let doubts: Vec<Json> = doubts.iter().map(Doubt::to_json).collect();
             object.insert("warnings".into(), json!(doubts));
-            let duplicates = device.duplicates()?;
-            let of_this = duplicates.get(&shown.id).into_iter().flatten();
-            object.insert("duplicates".into(), others(of_this));
+            let duplicates = device.duplicates_of(shown.scope, shown.id)?;
+            object.insert("duplicates".into(), others(&duplicates));
         }
     }
     output.answer(&object, || record_in_lines(&object, output));
