@@ -1,12 +1,16 @@
 //! Records as scripts see them: `cairn.record/1`.
 
 use crate::count;
+use crate::geometry::Region;
 use crate::perimeter::shape_to_geojson;
 use crate::read::{FieldReading, Record, Shown};
 use crate::schema::{FieldType, Kind, Unit};
 use crate::suggestion::{Suggestion, suggestions};
 use crate::value::{Value, hex};
 use serde_json::{Map, Value as Json, json};
+
+/// Boundaries of one area that are compared with each other, at most.
+const COMPARED_MAX: usize = 8;
 
 impl Record {
     /// The object that `cairn show --json` prints, without what only the device knows.
@@ -85,9 +89,19 @@ impl FieldReading {
             }),
             (reads, _) => present(reads, field_type),
         };
+        let mut values: Vec<Json> = self
+            .values
+            .iter()
+            .map(|shown| shown.to_json(field_type))
+            .collect();
+        for (at, only_m2) in self.only_in_one() {
+            if let Some(object) = values.get_mut(at).and_then(Json::as_object_mut) {
+                object.insert("only_here_m2".into(), json!(only_m2));
+            }
+        }
         let mut json = json!({
             "reads": reads,
-            "values": self.values.iter().map(|shown| shown.to_json(field_type)).collect::<Vec<_>>(),
+            "values": values,
             "conflict": self.conflict,
         });
         if self.assumed
@@ -96,6 +110,33 @@ impl FieldReading {
             object.insert("assumed".into(), json!(true));
         }
         json
+    }
+
+    /// How much land each of several boundaries takes in that no other does, in m²: two boundaries of
+    /// one size may be one, moved.
+    fn only_in_one(&self) -> Vec<(usize, u64)> {
+        let regions: Vec<(usize, Region)> = self
+            .values
+            .iter()
+            .enumerate()
+            .filter_map(|(at, shown)| Some((at, shown.value.as_perimeter()?.region())))
+            .collect();
+        if !(2..=COMPARED_MAX).contains(&regions.len()) {
+            return Vec::new();
+        }
+        let area_without = |left_out: Option<usize>| {
+            let of: Vec<Region> = regions
+                .iter()
+                .filter(|(at, _)| Some(*at) != left_out)
+                .map(|(_, region)| region.clone())
+                .collect();
+            Region::union(&of).area_m2()
+        };
+        let all = area_without(None);
+        regions
+            .iter()
+            .map(|(at, _)| (*at, all.saturating_sub(area_without(Some(*at)))))
+            .collect()
     }
 
     fn surveyed(&self) -> bool {

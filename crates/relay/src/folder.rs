@@ -107,6 +107,11 @@ impl Folder {
         self.0.join("contacts.json")
     }
 
+    /// How sessions ended.
+    pub(crate) fn sessions(&self) -> PathBuf {
+        self.0.join("sessions")
+    }
+
     /// The socket on which a running daemon takes requests of ops.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -12,6 +12,14 @@ pub(crate) fn since_1970_s(time: SystemTime) -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
+/// What [`utc`] wrote, in seconds since 1970; 0 for anything else.
+pub(crate) fn from_utc(text: &str) -> u64 {
+    let at = text
+        .parse::<jiff::Timestamp>()
+        .map_or(0, |at| at.as_second());
+    u64::try_from(at).unwrap_or(0)
+}
+
 /// A time as `2026-11-24T07:05:00Z`.
 pub(crate) fn utc(seconds: u64) -> String {
     i64::try_from(seconds)

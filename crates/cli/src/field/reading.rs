@@ -319,8 +319,13 @@ pub(crate) fn field_in_lines(name: &str, field: &Json, output: &Output) -> Strin
         if output.verbose {
             marks.push_str(&format!("   change {}", text("change")));
         }
+        let only_m2 = value.get("only_here_m2").and_then(Json::as_u64);
+        let only = only_m2.map_or_else(String::new, |only_m2| match only_m2 {
+            0 => ", all of it in others".to_owned(),
+            only_m2 => format!(", {} m² of it in no other", words::grouped(only_m2)),
+        });
         lines.push_str(&format!(
-            "  {}  {}   by {}, {when}{marks}\n",
+            "  {}  {}{only}   by {}, {when}{marks}\n",
             text("letter"),
             in_words(value.get("value").unwrap_or(&Json::Null)),
             one_line(text("by")),

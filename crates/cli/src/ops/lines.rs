@@ -256,6 +256,13 @@ fn sessions(answer: &Json, output: &Output) -> String {
             words::bytes(number(month, "app_bytes_received")),
         ));
     }
+    for restore in array(answer, "relay_restores") {
+        output.say(&format!(
+            "The relay was restored at {} from a backup of {}: sessions in between are not listed.",
+            time(restore, "at", output),
+            time(restore, "backup_made", output),
+        ));
+    }
     for start in array(answer, "relay_starts") {
         if start.get("after_a_clean_stop") == Some(&Json::Bool(false)) {
             output.say(&format!(

@@ -39,6 +39,15 @@ fn two_teams_move_one_perimeter_offline() {
     let json = record.to_json("id", "north/hazards");
     assert_eq!(json["fields"]["perimeter"]["conflict"], true);
     assert!(json["fields"]["perimeter"]["values"][1]["value"]["area_m2"].as_u64() > Some(0));
+    // Each has land that no other takes in, the first its corner.
+    let only: Vec<u64> = json["fields"]["perimeter"]["values"]
+        .as_array()
+        .expect("values")
+        .iter()
+        .map(|value| value["only_here_m2"].as_u64().expect("area"))
+        .collect();
+    assert!(only.iter().all(|only_m2| *only_m2 > 0), "{only:?}");
+    assert!(only.iter().sum::<u64>() < area_m2(&record));
 
     let ring_a = last_change(&a);
     let decided = programme.decide(&both, centre(), "perimeter", Choice::Change(ring_a));

@@ -7,6 +7,8 @@ use crate::config::FILE_NAME;
 use crate::error::RelayError;
 use crate::folder::{self, Folder, UNFINISHED};
 use crate::init;
+use crate::ops::backup::note;
+use crate::ops::history::History;
 use crate::time;
 use cairn_keys::DeviceSecret;
 use cairn_store::{Fresh, OpenOptions, SegmentStore, Store, StoreError};
@@ -52,7 +54,7 @@ pub fn restore(file: &Path, dir: &Path, dry_run: bool) -> Result<Restored, Backu
     if let Some(problem) = backup.problems.first() {
         return Err(BackupError::damaged(file, problem.clone()));
     }
-    let signed_since = begin_anew(&folder, &secrets, file)?;
+    let signed_since = begin_anew(&folder, &secrets, file, &backup)?;
     let place = folder.config();
     std::fs::rename(&config, &place).map_err(BackupError::system("naming", &place))?;
     folder::sync_folder_of(&place).map_err(BackupError::system("syncing", &place))?;
@@ -82,7 +84,13 @@ fn words() -> Vec<String> {
 
 /// A new life for both stores, and the mark that the authority must wait. Answers how many entries the
 /// authority signed after the backup, as far as the file beside it knows.
-fn begin_anew(folder: &Folder, secrets: &Secrets, file: &Path) -> Result<u64, BackupError> {
+fn begin_anew(
+    folder: &Folder,
+    secrets: &Secrets,
+    file: &Path,
+    backup: &Verified,
+) -> Result<u64, BackupError> {
+    let (now_s, made_s) = (time::now_s(), time::from_utc(&backup.made));
     let mut relay = open(folder, secrets.relay(), &folder.data())?;
     let before = relay.authority_head().height;
     let log = beside::beside(file, &relay.programme().to_string());
@@ -97,12 +105,18 @@ fn begin_anew(folder: &Folder, secrets: &Secrets, file: &Path) -> Result<u64, Ba
     }
     let height = relay.authority_head().height;
     relay
-        .put_state(restored::STATE, &restored::begun(time::now_s(), height))
+        .put_state(restored::STATE, &restored::begun(now_s, height))
         .map_err(RelayError::from)?;
+    // What stands here stands in that backup.
+    let bytes = std::fs::metadata(file).map_or(0, |file| file.len());
+    note(&mut *relay, made_s, bytes).map_err(RelayError::from)?;
     relay.close().map_err(RelayError::from)?;
     if folder.centre_data().exists() {
         let centre = open(folder, secrets.centre(), &folder.centre_data())?;
         centre.close().map_err(RelayError::from)?;
+    }
+    if let Err(error) = History::new(folder.sessions()).restored(now_s, made_s) {
+        tracing::warn!(%error, "the history of sessions could not be written");
     }
     Ok(height.saturating_sub(before))
 }

@@ -24,12 +24,17 @@ pub(super) async fn done(
 ) -> Result<Value, OpsError> {
     let at_s = now_s();
     let noted = shared.with_store(move |authority, store| {
-        store.put_state(LAST, &[at_s.to_be_bytes(), bytes.to_be_bytes()].concat())?;
+        note(store, at_s, bytes)?;
         let what = json!({ "bytes": bytes, "height_in_backup": authority_height });
         authority.note("backup create", what, store)
     });
     noted.await??;
     Ok(json!({ "schema": "cairn.ops.backup_done/1", "at": utc(at_s) }))
+}
+
+/// Notes in the store that the relay was backed up.
+pub(crate) fn note(store: &mut dyn Store, at_s: u64, bytes: u64) -> Result<(), StoreError> {
+    store.put_state(LAST, &[at_s.to_be_bytes(), bytes.to_be_bytes()].concat())
 }
 
 /// When the relay was last backed up, in seconds since 1970, and how large that was.

@@ -201,6 +201,11 @@ enum Line {
     Stopped {
         at_s: u64,
     },
+    /// The folder came out of a backup that was made at `made_s`.
+    Restored {
+        at_s: u64,
+        made_s: u64,
+    },
 }
 
 /// A start of the daemon.
@@ -209,6 +214,14 @@ pub(crate) struct Start {
     pub(crate) at_s: u64,
     /// The run before it ended in good order.
     pub(crate) clean: bool,
+}
+
+/// A restore of the relay from a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Restore {
+    pub(crate) at_s: u64,
+    /// When the backup was made: of sessions after it nothing is listed.
+    pub(crate) made_s: u64,
 }
 
 /// What one device, or all together, did in one month whose sessions are no longer listed.
@@ -289,6 +302,8 @@ pub(crate) struct Told {
     pub(crate) failed: u64,
     /// Starts of the daemon, newest first.
     pub(crate) starts: Vec<Start>,
+    /// Restores from a backup, newest first.
+    pub(crate) restores: Vec<Restore>,
     /// Before it sessions are only counted by month.
     pub(crate) listed_since_s: Option<u64>,
     /// Months whose sessions are no longer listed, of the device or of all together.
@@ -330,13 +345,19 @@ impl History {
     /// Says that the daemon has started; mends what a kill left behind.
     pub(crate) fn start(&mut self, now_s: u64) -> io::Result<()> {
         let last = self.members.last_line()?;
-        let clean = last.is_none_or(|last| matches!(last, Line::Stopped { .. }));
+        let in_order = |last| matches!(last, Line::Stopped { .. } | Line::Restored { .. });
+        let clean = last.is_none_or(in_order);
         self.members.append(&[Line::Started { at_s: now_s, clean }])
     }
 
     /// Says that the daemon stops in good order.
     pub(crate) fn stop(&mut self, now_s: u64) -> io::Result<()> {
         self.members.append(&[Line::Stopped { at_s: now_s }])
+    }
+
+    /// Says that the folder came out of a backup.
+    pub(crate) fn restored(&mut self, at_s: u64, made_s: u64) -> io::Result<()> {
+        self.members.append(&[Line::Restored { at_s, made_s }])
     }
 
     /// Keeps sessions; durable at return. What a disk does not take waits for the next call.
@@ -391,6 +412,11 @@ pub(crate) fn read(folder: &Path, asked: &Asked) -> io::Result<Told> {
                             told.starts.push(Start { at_s, clean });
                         }
                     }
+                    Line::Restored { at_s, made_s } => {
+                        if at_s >= asked.since_s {
+                            told.restores.push(Restore { at_s, made_s });
+                        }
+                    }
                     Line::Stopped { .. } => {}
                 }
             }
@@ -405,6 +431,8 @@ pub(crate) fn read(folder: &Path, asked: &Asked) -> io::Result<Told> {
     told.sessions = sessions;
     told.starts
         .sort_by_key(|start| std::cmp::Reverse(start.at_s));
+    told.restores
+        .sort_by_key(|restore| std::cmp::Reverse(restore.at_s));
     let first = told.listed_since_s.unwrap_or(u64::MAX);
     if asked.since_s < first {
         told.months = months_of(&read_months(folder)?, asked.device.as_deref());

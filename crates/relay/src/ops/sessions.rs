@@ -58,6 +58,11 @@ pub(super) async fn sessions(
         .iter()
         .map(|start| json!({ "at": utc(start.at_s), "after_a_clean_stop": start.clean }))
         .collect();
+    let restores: Vec<Value> = told
+        .restores
+        .iter()
+        .map(|restore| json!({ "at": utc(restore.at_s), "backup_made": utc(restore.made_s) }))
+        .collect();
     let months: Vec<Value> = told
         .months
         .iter()
@@ -82,6 +87,7 @@ pub(super) async fn sessions(
         "listed_since": told.listed_since_s.map(utc),
         "months": months,
         "relay_starts": starts,
+        "relay_restores": restores,
     }))
 }
 

@@ -44,6 +44,19 @@ async fn what_is_new_is_seen_by_the_centre_after_a_restore_too() {
     }
 
     lose_and_restore(&mut house, &file).await;
+    // Ops are told what the relay comes from, and that nobody killed it.
+    let told = house
+        .ask(OpsRequest::Sessions {
+            device: None,
+            since_s: 3600,
+            limit: 10,
+        })
+        .await;
+    assert_eq!(told["relay_starts"][0]["after_a_clean_stop"], true);
+    let made = told["relay_restores"][0]["backup_made"].as_str().unwrap();
+    house
+        .eventually(|status| status["last_backup"] == made)
+        .await;
     alpha.relay_moved_to(house.relay().address());
     alpha.sync().await.unwrap();
     house.eventually(|status| status["documents"] == 5).await;

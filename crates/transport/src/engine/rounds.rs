@@ -600,9 +600,10 @@ impl Engine {
         };
         let error = error.or_else(|| running.fault.take());
         let counters = running.session.counters();
+        let how = reason.map_or("lost".to_owned(), |reason| reason.to_string());
         running.span.in_scope(|| match &error {
-            Some(error) => tracing::info!(?reason, error, "ends"),
-            None => tracing::info!(?reason, "ends"),
+            Some(error) => tracing::info!(how, error, "ends"),
+            None => tracing::info!(how, "ends"),
         });
         self.registry.update(id, |info| info.count(&counters));
         let state = reason.map_or(SessionState::Lost, SessionState::Ended);

@@ -115,6 +115,19 @@ fn a_torn_line_is_dropped_and_a_kill_is_told() {
     let mut history = History::new(path.clone());
     history.start(60).unwrap();
     assert!(all(&path).starts[0].clean);
+
+    // Out of a backup that was made while it ran: that is no kill.
+    let mut history = History::new(path.clone());
+    history.restored(80, 70).unwrap();
+    let mut history = History::new(path.clone());
+    history.start(90).unwrap();
+    let told = all(&path);
+    assert!(told.starts[0].clean);
+    let restore = Restore {
+        at_s: 80,
+        made_s: 70,
+    };
+    assert_eq!(told.restores, [restore]);
 }
 
 #[test]
