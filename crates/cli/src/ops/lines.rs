@@ -94,7 +94,8 @@ pub(super) fn short(id: &str) -> String {
 fn status(answer: &Json, output: &Output) -> String {
     let mut lines = format!("{}\n", text(answer, "health"));
     for act in array(answer, "act_now") {
-        lines.push_str(&format!("! {}\n", one_line(text(act, "message"))));
+        // Whole: what is to be done stands at its end.
+        lines.push_str(&format!("! {}\n", words::harmless(text(act, "message"))));
     }
     lines.push_str(&format!(
         "records {}, changes {}, conflicts {}, proposals {}, sealed entries {}\n\n",

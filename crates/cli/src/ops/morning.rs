@@ -113,7 +113,7 @@ fn acts(answer: &Json, output: &Output, screen: &mut Screen) {
             Ok(since) => format!(", since {}", words::time(since.as_second(), &output.zone)),
             Err(_) => String::new(),
         };
-        let line = format!("{}{since}", one_line(text(act, "message")));
+        let line = format!("{}{since}", words::harmless(text(act, "message")));
         let wrapped = words::wrapped(&line, screen.columns.saturating_sub(4));
         for (index, part) in wrapped.iter().enumerate() {
             let mark = if index == 0 { "  ! " } else { "    " };

@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 /// Less room on the disk is a thing to act on: an index that is rebuilt may need so much.
 const DISK_FREE_LEAST_BYTES: u64 = 1024 * 1024 * 1024;
 
+/// Devices that a sentence names, at most.
+const NAMED_MAX: usize = 8;
+
 /// What the store says, at one moment.
 struct StoreFacts {
     devices: Vec<DeviceFacts>,
@@ -193,7 +196,12 @@ fn act_now(
     if let Some((at_s, silent)) = &facts.restored {
         let who = match silent.as_slice() {
             [] => "devices that synced before".to_owned(),
-            names => names.join(", "),
+            names => match names.split_at_checked(NAMED_MAX) {
+                Some((named, rest)) if !rest.is_empty() => {
+                    format!("{} and {} more", named.join(", "), rest.len())
+                }
+                _ => names.join(", "),
+            },
         };
         let message = format!(
             "This relay was restored from a backup at {}: the authority signs nothing (no joining, no \
