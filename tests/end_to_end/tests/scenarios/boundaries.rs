@@ -1,8 +1,8 @@
 //! Stories 1, 6 and 14: boundaries that two teams draw, and one that shrinks.
 
 use super::{
-    DAY_S, MONDAY_NOON_S, SCOPE, at, centre_reads, conflicts, disputed, exported, field, in_words,
-    listed, meet, proposed, strings, two_teams, values,
+    DAY_S, MONDAY_NOON_S, SCOPE, at, centre_reads, conflicts, disputed, drawn_and_proposed,
+    exported, field, in_words, listed, meet, proposed, strings, two_teams, values,
 };
 use cairn_end_to_end::{Centre, Device};
 use serde_json::{Value, json};
@@ -320,6 +320,12 @@ fn story_14_a_synced_team_shrinks_an_area_quietly() {
         let feature = exported(device, "hazardous_area");
         shows(&feature["geometry"], &[DRAWN]);
         unmoved(m2(&feature["properties"]));
+        // The smaller outline is drawn beside it, as what it is.
+        let (_, proposed) = drawn_and_proposed(device, "hazardous_area");
+        assert_eq!(proposed.len(), 1, "{proposed:#?}");
+        assert_eq!(proposed[0]["properties"]["proposed_by"], "Delta");
+        assert_eq!(proposed[0]["properties"]["proposal_of"], *id);
+        shows(&proposed[0]["geometry"], &[small]);
         let listed = listed(device, &id);
         unmoved(m2(&listed));
         // A proposal waits: it is no conflict.

@@ -104,13 +104,21 @@ fn centre_reads(centre: &Centre, id: &str, wanted: impl Fn(&Value) -> bool) -> V
 /// The one feature of what a device exports of a kind.
 #[track_caller]
 fn exported(device: &Device, kind: &str) -> Value {
+    let (mut drawn, _) = drawn_and_proposed(device, kind);
+    assert_eq!(drawn.len(), 1, "{drawn:#?}");
+    drawn.remove(0)
+}
+
+/// The features that `cairn export` draws, and the outlines beside them that are only proposed.
+#[track_caller]
+fn drawn_and_proposed(device: &Device, kind: &str) -> (Vec<Value>, Vec<Value>) {
     let file = device.file("map.geojson", "");
     device.run(&["export", &file, kind]).expect(0);
     let text = std::fs::read_to_string(&file).expect("the map is there");
     let map: Value = serde_json::from_str(&text).expect("GeoJSON");
-    let features = map["features"].as_array().expect("features");
-    assert_eq!(features.len(), 1, "{map:#}");
-    features[0].clone()
+    let features = map["features"].as_array().expect("features").clone();
+    let proposed = |feature: &Value| feature["properties"]["proposal"] == true;
+    features.into_iter().partition(|feature| !proposed(feature))
 }
 
 /// What `cairn list` says of a record.
