@@ -40,8 +40,10 @@ impl OtherScreen {
         let mut frame = String::from("\x1b[H");
         let text = text(columns.max(COLUMNS_MIN));
         for line in text.lines().take(rows.saturating_sub(1)) {
+            // Emptied first: behind a line that fills the row it would take its last character away.
+            frame.push_str("\x1b[2K");
             frame.push_str(line);
-            frame.push_str("\x1b[K\r\n");
+            frame.push_str("\r\n");
         }
         frame.push_str("\x1b[J");
         write(&frame);
