@@ -6,9 +6,10 @@ use crate::Ended;
 use crate::arguments::{Decide, Edit, New, Withdraw};
 use crate::failure::Failure;
 use crate::output::Output;
+use cairn_device::member::{MemberError, Pointed};
 use cairn_device::records::schema::{self, Class, Kind};
 use cairn_device::records::{self, Choice, Doubt, Envelope, input};
-use cairn_device::{Device, Saved};
+use cairn_device::{Device, DeviceError, Saved};
 use cairn_wire::ids::ChangeHash;
 use serde_json::json;
 
@@ -81,7 +82,7 @@ pub fn withdraw(arguments: &Withdraw, device: &Device, output: &Output) -> Resul
 
 pub fn decide(arguments: &Decide, device: &Device, output: &Output) -> Result<Ended, Failure> {
     let kind = kind_of(device, &arguments.id)?;
-    let choice = choice(arguments, kind, device)?;
+    let choice = choice(arguments, device)?;
     let saved = device.decide(
         &arguments.id,
         seen(arguments.seen.as_deref())?,
@@ -93,58 +94,21 @@ pub fn decide(arguments: &Decide, device: &Device, output: &Output) -> Result<En
     Ok(Ended::Done)
 }
 
-fn choice(arguments: &Decide, kind: &'static Kind, device: &Device) -> Result<Choice, Failure> {
-    if let (Some(value), Some(field)) = (&arguments.value, &arguments.field) {
-        let definition = input::known(kind, field)?;
-        return Ok(Choice::Value(input::value(
-            field,
-            &definition.field_type,
-            value,
-        )?));
-    }
-    if let Some(letter) = &arguments.turn_down {
-        return Ok(Choice::TurnDown(letter.trim().to_owned()));
-    }
-    let take = arguments.take.as_deref().unwrap_or_default().trim();
-    let letters = take.len() <= 3 && take.chars().all(|c| c.is_ascii_alphabetic());
-    match take.to_ascii_lowercase().as_str() {
-        "reading" | "union" => Ok(Choice::Reading),
-        _ if letters && !take.is_empty() => Ok(Choice::Letter(take.to_owned())),
-        prefix => Ok(Choice::Change(change(arguments, prefix, device)?)),
-    }
-}
-
-/// The one change of an open value that begins so.
-fn change(arguments: &Decide, prefix: &str, device: &Device) -> Result<ChangeHash, Failure> {
-    let hexadecimal = prefix.len() >= 4 && prefix.chars().all(|c| c.is_ascii_hexdigit());
-    let wrong = |message: &str| {
-        Failure::usage(format!(
-            "--take {:?}: {message}",
-            arguments.take.as_deref().unwrap_or("")
-        ))
-        .hint("The letters stand in: cairn conflicts")
+fn choice(arguments: &Decide, device: &Device) -> Result<Choice, Failure> {
+    let pointed = match (&arguments.value, &arguments.turn_down) {
+        (Some(value), _) => Pointed::Value(value),
+        (None, Some(letter)) => Pointed::TurnDown(letter),
+        (None, None) => Pointed::Take(arguments.take.as_deref().unwrap_or_default()),
     };
-    if !hexadecimal {
-        return Err(wrong(
-            "give a letter, a change of 4 digits or more, or `reading`",
-        ));
-    }
     let record = device.show(&arguments.id, None)?.record;
-    let of_field = |name: &String| arguments.field.as_ref().is_none_or(|field| field == name);
-    let mut found: Vec<ChangeHash> = record
-        .fields
-        .iter()
-        .filter(|(name, _)| of_field(name))
-        .flat_map(|(_, field)| field.values.iter().map(|shown| shown.change))
-        .filter(|change| change.to_string().starts_with(prefix))
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    match found.as_slice() {
-        [one] => Ok(*one),
-        [] => Err(wrong("no value that stands there was written by it")),
-        _ => Err(wrong("several changes begin so; give more digits")),
-    }
+    pointed
+        .choice(&record, arguments.field.as_deref())
+        .map_err(|error| match pointed {
+            Pointed::Take(_) => {
+                Failure::usage(error.to_string()).hint("The letters stand in: cairn conflicts")
+            }
+            _ => DeviceError::from(MemberError::from(error)).into(),
+        })
 }
 
 fn kind_of(device: &Device, id: &str) -> Result<&'static Kind, Failure> {
